@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# The doors of this checkout; TESTING.md says more about each. `make` prints this list.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# .venv is remade when a requirement or the checkout's place changes.
+VENV_KEY := $(shell { pwd; cat requirements/python.txt requirements/constraints.txt tests/tools/venv; } | sha256sum | cut -c1-16)
+VENV := .venv/.ready-$(VENV_KEY)
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+
+# Ansible wants UTF-8, and tools are to say the same everywhere.
+export LC_ALL := C.UTF-8
+
+# One collection path for all tools that do not read ansible.cfg.
+export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/.venv/collections
+
+help:  ## print this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*##' '{ printf "  make %-13s %s\n", $$1, $$2 }'
+
+demo: system $(VENV)  ## install what is missing, boot the lab, deploy the web cluster, show it working
+	@tests/demo/demo
+
+test:  ## check, sanity, package, kernel, and the scenario nat
+	@tests/tools/test-all
+
+check: lint units  ## the fast part: lint and units
+
+lint: $(VENV)  ## formats, types, YAML, roles and playbooks
+	@tests/tools/lint
+
+units: $(VENV)  ## unit tests (ARGS="-k plan" chooses)
+	@pytest -q tests/unit $(ARGS)
+
+sanity: $(VENV)  ## ansible-test sanity, without containers
+	@tests/sanity/run $(ARGS)
+
+package: $(VENV)  ## build the collection, install it elsewhere, read its documentation
+	@tests/sanity/package
+
+kernel: system $(VENV)  ## library and modules against real kernels (KERNEL=6.12, ARGS="-k weight")
+	@tests/kernel/run --kernel $(or $(KERNEL),all) $(ARGS)
+
+kernel-soak: system $(VENV)  ## the same with many more generated tables
+	@tests/kernel/run --kernel $(or $(KERNEL),all) --soak $(ARGS)
+
+molecule: system $(VENV)  ## every scenario in the lab, or one: SCENARIO=nat
+	@MOLECULE_GLOB='molecule/*/molecule.yml' molecule test $(if $(SCENARIO),--scenario-name $(SCENARIO),--all)
+
+bench: system $(VENV)  ## how long big tables take on a real kernel
+	@tests/kernel/run --kernel $(or $(KERNEL),6.12) --bench $(ARGS) \
+	    | env PYTHONPATH=.venv/collections tests/kernel/bench.py --into docs/benchmarks.md
+
+lab-up: system $(VENV)  ## boot the lab, or restore it from its snapshot
+	@tests/lab/lab up
+
+lab-down: $(VENV)  ## stop the lab
+	@tests/lab/lab down
+
+system:  ## install missing system packages by apt (the list is printed first)
+	@tests/tools/system
+
+venv: $(VENV)  ## make .venv from requirements/*.txt
+$(VENV):
+	@tests/tools/venv $@
+
+venv-freeze:  # after a change in python.txt, by hand: the newest tree below it
+	@tests/tools/venv-freeze
+
+clean:  ## stop the lab and remove .venv and all caches of this checkout
+	@if [ -x .venv/bin/python ] && [ -x tests/lab/lab ]; then tests/lab/lab down; fi
+	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .ansible tests/output lvs-ipvs-*.tar.gz
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.PHONY: help demo test check lint units sanity package kernel kernel-soak molecule bench lab-up lab-down system venv venv-freeze clean

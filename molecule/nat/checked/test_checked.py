@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""After site.yml in check mode, on hosts that never saw it: nothing came of it."""
+
+from __future__ import annotations
+
+import pytest
+from lvs_testing import VIP, do, ipvsadm
+
+
+@pytest.mark.parametrize("director", ["lb1", "lb2"])
+def test_directors_are_as_before(director: str) -> None:
+    assert ipvsadm(director) == []
+    left = do(
+        director, f"ip -o addr show to {VIP}; cat /proc/sys/net/ipv4/ip_forward; find /etc /var/lib -name '*lvs.ipvs*'"
+    )
+    assert left == "0\n"
+
+
+@pytest.mark.parametrize("server", ["web1", "web2", "web3"])
+def test_real_servers_are_as_before(server: str) -> None:
+    rules, files = do(server, "ip rule | wc -l; find /etc /usr/local /var/lib -name '*lvs*ipvs*' | wc -l").split()
+    assert (int(rules), int(files)) == (3, 0)

@@ -1,0 +1,83 @@
+# Copyright (c) 2026, the lvs.ipvs authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The doors to the cluster as the inventory declares it; each filter is documented in the .yml of its name."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible.errors import AnsibleFilterError
+
+from ansible_collections.lvs.ipvs.plugins.module_utils import _cluster
+
+try:
+    from ansible.template import accept_lazy_markers
+except ImportError:  # before ansible-core 2.19 an undefined variable raises when it is read
+    _TCallable = t.TypeVar("_TCallable", bound=t.Callable[..., t.Any])
+
+    def accept_lazy_markers(plugin: _TCallable) -> _TCallable:
+        return plugin
+
+
+def _services(declared: t.Any, groups: _cluster.Groups, hostvars: _cluster.HostVars) -> list[_cluster.Service]:
+    try:
+        return _cluster.services(declared, groups, hostvars)
+    except _cluster.ClusterError as error:
+        raise AnsibleFilterError(str(error)) from error
+
+
+@accept_lazy_markers
+def director_services(declared: t.Any, groups: _cluster.Groups, hostvars: _cluster.HostVars) -> list[_cluster.Words]:
+    """The services of each director, for lvs.ipvs.table."""
+    return _cluster.director_services(_services(declared, groups, hostvars))
+
+
+@accept_lazy_markers
+def health_checked_services(
+    declared: t.Any, groups: _cluster.Groups, hostvars: _cluster.HostVars
+) -> list[_cluster.Words]:
+    """The services that keepalived owns."""
+    return _cluster.health_checked_services(_services(declared, groups, hostvars))
+
+
+@accept_lazy_markers
+def vips(declared: t.Any, groups: _cluster.Groups, hostvars: _cluster.HostVars) -> list[str]:
+    """The virtual addresses of the cluster."""
+    return _cluster.vips(_services(declared, groups, hostvars))
+
+
+@accept_lazy_markers
+def forwarding_methods(declared: t.Any, groups: _cluster.Groups, hostvars: _cluster.HostVars) -> dict[str, list[str]]:
+    """The forwarding methods in use, by family."""
+    return _cluster.forwarding_methods(_services(declared, groups, hostvars))
+
+
+@accept_lazy_markers
+def real_server_services(
+    declared: t.Any,
+    host: str,
+    groups: _cluster.Groups,
+    hostvars: _cluster.HostVars,
+    vip_holder: str | None = None,
+) -> list[_cluster.Words]:
+    """The services that one host serves, with what its role needs of each."""
+    cluster = _services(declared, groups, hostvars)
+    try:
+        return _cluster.real_server_services(cluster, host, groups, hostvars, vip_holder)
+    except _cluster.ClusterError as error:
+        raise AnsibleFilterError(str(error)) from error
+
+
+class FilterModule:
+    """What Ansible asks a filter file for."""
+
+    def filters(self) -> dict[str, t.Callable[..., t.Any]]:
+        return {
+            "director_services": director_services,
+            "forwarding_methods": forwarding_methods,
+            "health_checked_services": health_checked_services,
+            "real_server_services": real_server_services,
+            "vips": vips,
+        }

@@ -1,0 +1,46 @@
+# Copyright (c) 2026, the lvs.ipvs authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The door to the configuration of keepalived; the filter is documented in the .yml of its name."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible.errors import AnsibleFilterError
+
+from ansible_collections.lvs.ipvs.plugins.module_utils import _cluster, _keepalived
+
+try:
+    from ansible.template import accept_lazy_markers
+except ImportError:  # before ansible-core 2.19 an undefined variable raises when it is read
+    _TCallable = t.TypeVar("_TCallable", bound=t.Callable[..., t.Any])
+
+    def accept_lazy_markers(plugin: _TCallable) -> _TCallable:
+        return plugin
+
+
+@accept_lazy_markers
+def keepalived_config(
+    declared: t.Any,
+    host: str,
+    groups: _cluster.Groups,
+    hostvars: _cluster.HostVars,
+    links: t.Iterable[t.Mapping[str, t.Any]],
+    options: t.Mapping[str, t.Any],
+) -> dict[str, t.Any]:
+    """What keepalived on one director needs."""
+    try:
+        cluster = _cluster.services(declared, groups, hostvars)
+        interfaces = _keepalived.interfaces_of(links)
+        return _keepalived.configuration(cluster, host, groups, hostvars, interfaces, options)._asdict()
+    except _cluster.ClusterError as error:
+        raise AnsibleFilterError(str(error)) from error
+
+
+class FilterModule:
+    """What Ansible asks a filter file for."""
+
+    def filters(self) -> dict[str, t.Callable[..., t.Any]]:
+        return {"keepalived_config": keepalived_config}

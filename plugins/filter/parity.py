@@ -1,0 +1,59 @@
+# Copyright (c) 2026, the lvs.ipvs authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The door to the comparison of directors; the filter is documented in the .yml of its name."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible.errors import AnsibleFilterError
+
+from ansible_collections.lvs.ipvs.plugins.module_utils import _cluster, _parity
+from ansible_collections.lvs.ipvs.plugins.module_utils._model import InvalidValue
+
+try:
+    from ansible.template import accept_lazy_markers
+except ImportError:  # before ansible-core 2.19 an undefined variable raises when it is read
+    _TCallable = t.TypeVar("_TCallable", bound=t.Callable[..., t.Any])
+
+    def accept_lazy_markers(plugin: _TCallable) -> _TCallable:
+        return plugin
+
+
+@accept_lazy_markers
+def parity(
+    declared: t.Any,
+    host: str,
+    groups: _cluster.Groups,
+    hostvars: _cluster.HostVars,
+    readings: t.Mapping[str, t.Any],
+    keepalived: bool,
+    vip_holder: str | None = None,
+) -> list[str]:
+    """What is not right with one director."""
+    mine = hostvars[host]
+    try:
+        cluster = _cluster.services(declared, groups, hostvars)
+        directors = _parity.directors(host, groups, hostvars)
+        moving = [mine.get(_cluster.GATEWAY_VARIABLE), mine.get(_parity.ADDRESSES_VARIABLE)] if keepalived else []
+        first = next(iter(groups.get(_cluster.DIRECTORS, ())), "")
+        expected = _parity.Expected(
+            cluster,
+            directors,
+            _parity.floating(cluster, *moving),
+            None if keepalived else first if vip_holder is None else vip_holder,
+            bool(mine.get("keepalived_sync", True)),
+        )
+        read = {name: _parity.read(readings[name]) if readings.get(name) else None for name in directors}
+        return _parity.findings(expected, host, read)
+    except (_cluster.ClusterError, InvalidValue) as error:
+        raise AnsibleFilterError(str(error)) from error
+
+
+class FilterModule:
+    """What Ansible asks a filter file for."""
+
+    def filters(self) -> dict[str, t.Callable[..., t.Any]]:
+        return {"parity": parity}

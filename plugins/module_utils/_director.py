@@ -1,0 +1,309 @@
+# Copyright (c) 2026, the lvs.ipvs authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+"""What a director has to be, by the cluster and by what the host tells of itself. Pure.
+
+The role director asks the host once, and gets from here what to refuse, which sysctls the cluster wants of
+this kernel, the interface of the virtual addresses, and the rules that mark packets.
+"""
+
+from __future__ import annotations
+
+import re
+import typing as t
+
+from ansible_collections.lvs.ipvs.plugins.module_utils import _cluster, _model
+
+#: Kernels before this one make a client wait for a second when it uses a port again that is still remembered,
+#: if connections are tracked (net.ipv4.vs.conn_reuse_mode=1 with conntrack=1).
+_REUSES_AT_ONCE = (5, 9)
+#: Bytes that a tunnel puts before a packet, beside the outer IP header: as ip_vs_xmit.c has them.
+_GUE, _GUE_REMCSUM, _GRE, _GRE_CSUM = 12, 8, 4, 4
+_IP_HEADER = {"ipv4": 20, "ipv6": 40}
+#: What every network has to carry without fragments (RFC 791, RFC 8200).
+_MTU_MIN = {"ipv4": 576, "ipv6": 1280}
+#: Bounds of the module parameter conn_tab_bits.
+_TABLE_BITS = range(8, 28)
+
+#: What implements a protocol in the kernel. Who is not told of TCP is told of none.
+_TCP, _SCTP = "ip_vs_protocol_tcp", "ip_vs_protocol_sctp"
+
+
+class Route(t.NamedTuple):
+    """How the host reaches an address."""
+
+    interface: str
+    #: The router that is asked, if the address is not on a link of the host.
+    via: str = ""
+    local: bool = False
+
+
+class Told(t.NamedTuple):
+    """What a host tells of itself."""
+
+    kernel: tuple[int, ...]
+    #: Of net.ipv4.vs; none before ip_vs is loaded.
+    settings: frozenset[str]
+    mtu: dict[str, int]
+    routes: dict[str, Route]
+    #: The interface of the network that holds the first virtual address; None if no network does.
+    vip_interface: str | None
+    #: Names of IPVS in this kernel, of those that were asked for.
+    symbols: frozenset[str]
+
+
+def parse_told(lines: t.Iterable[str]) -> Told:
+    """What the host tells, line by line: files as grep -H has them, answers of ip(8), and lines of the role's own."""
+    kernel: tuple[int, ...] = ()
+    settings, mtu, routes = set(), {}, {}
+    vip_interface = None
+    symbols = set()
+    for line in lines:
+        setting = re.match(r"/proc/sys/net/ipv4/vs/(\w+):", line)
+        link = re.match(r"/sys/class/net/([^/]+)/mtu:(\d+)", line)
+        words = line.split()
+        if setting:
+            settings.add(setting[1])
+        elif link:
+            mtu[link[1]] = int(link[2])
+        elif line.startswith("kernel "):
+            kernel = tuple(int(number) for number in re.findall(r"\d+", words[1])[:2])
+        elif line.startswith("symbol "):
+            symbols.add(words[1])
+        elif line.startswith("network ") and "dev" in words:
+            # Of the networks that hold an address, the narrowest comes last.
+            vip_interface = words[words.index("dev") + 1]
+        elif line.startswith("route ") and "dev" in words:
+            local = words[1] == "local"
+            via = words[words.index("via") + 1] if "via" in words else ""
+            if via in ("inet", "inet6"):
+                via = words[words.index("via") + 2]
+            routes[words[2 if local else 1]] = Route(words[words.index("dev") + 1], via, local)
+    return Told(kernel, frozenset(settings), mtu, routes, vip_interface, frozenset(symbols))
+
+
+class Wishes(t.NamedTuple):
+    """What the role's options say."""
+
+    vip_holder: str
+    vip_interface: str
+    conntrack: bool
+    sloppy_tcp: bool
+    conn_tab_bits: int
+    sysctls: dict[str, t.Any]
+
+
+class Director(t.NamedTuple):
+    """What one director has to be."""
+
+    #: What is to be refused, each with the option that says it.
+    findings: list[str]
+    sysctls: dict[str, t.Any]
+    vip_interface: str
+    #: Rules for nft --file; empty if nothing is to be marked.
+    marks: str
+    #: Real servers that are sent packets as they came, whose routes matter.
+    reached: list[str]
+
+
+def director(
+    cluster: t.Sequence[_cluster.Service], host: str, groups: _cluster.Groups, wishes: Wishes, told: Told
+) -> Director:
+    """All of it."""
+    refused: list[str] = []
+    vips = _cluster.vips(cluster) if host == wishes.vip_holder else []
+    # Without an address, any interface will do.
+    interface = wishes.vip_interface or (told.vip_interface or "" if vips else "lo")
+    if wishes.vip_interface and vips and wishes.vip_interface not in told.mtu:
+        refused.append(f"director_vip_interface: {host} has no interface {wishes.vip_interface!r}")
+    elif vips and not interface:
+        refused.append(f"director_vip_interface: no network of {host} holds {vips[0]}: name the interface")
+    if wishes.conn_tab_bits and wishes.conn_tab_bits not in _TABLE_BITS:
+        bounds = f"from {_TABLE_BITS[0]} to {_TABLE_BITS[-1]}"
+        refused.append(f"director_conn_tab_bits: {wishes.conn_tab_bits} is neither 0 nor {bounds}")
+    refused += _two_managers(cluster, wishes)
+    refused += _unreachable(cluster, host, told)
+    refused += _both_ends(cluster, host, groups, wishes, told)
+    for service in cluster:
+        protocols = {service.value.key.protocol, *(mark.protocol for mark in service.marks)}
+        if "sctp" in protocols and _TCP in told.symbols and _SCTP not in told.symbols:
+            refused.append(f"lvs_services ({service.name}).protocol: the kernel of {host} has IPVS without SCTP")
+    reached = (
+        member.value.key.address
+        for service in cluster
+        for member in service.members
+        if member.value.forwarding != "masquerade"
+    )
+    return Director(
+        refused + _unknown(host, wishes, told),
+        sysctls(cluster, host, groups, wishes, told),
+        interface,
+        marks(cluster),
+        list(dict.fromkeys(reached)),
+    )
+
+
+# -- sysctls ---------------------------------------------------------------------------------------------
+
+
+def sysctls(
+    cluster: t.Sequence[_cluster.Service], host: str, groups: _cluster.Groups, wishes: Wishes, told: Told
+) -> dict[str, t.Any]:
+    """The sysctls that the cluster wants of this kernel, under those that the user wants."""
+    methods = _cluster.forwarding_methods(cluster)
+    wanted: dict[str, t.Any] = {}
+    # Packets of masqueraded connections are forwarded by the kernel; IPVS itself sends those of the other methods.
+    if "masquerade" in methods["ipv4"]:
+        wanted["net.ipv4.ip_forward"] = 1
+    if "masquerade" in methods["ipv6"]:
+        wanted["net.ipv6.conf.all.forwarding"] = 1
+    slow = wishes.conntrack and told.kernel and told.kernel < _REUSES_AT_ONCE
+    ipvs = {
+        # For firewalls that match states of masqueraded connections. It costs, so it is off unless asked for.
+        "conntrack": int(wishes.conntrack),
+        "conn_reuse_mode": 0 if slow else 1,
+        # Else a client whose connection goes to a server that is gone, and with UDP every later packet, is not answered.
+        "expire_nodest_conn": 1,
+        # Any packet may begin a connection, as where another director had it before.
+        "sloppy_tcp": int(wishes.sloppy_tcp),
+    }
+    if any(service.value.persistence_timeout for service in cluster):
+        # Weight 0 then means no new connections, also for clients that come again.
+        ipvs["expire_quiescent_template"] = 1
+    if _loops(cluster, host, groups):
+        # What another director sends to this host is for its server, not for its table.
+        ipvs["backup_only"] = 1
+    wanted.update((f"net.ipv4.vs.{name}", value) for name, value in ipvs.items() if _has(told, name))
+    return {**wanted, **wishes.sysctls}
+
+
+def _has(told: Told, setting: str) -> bool:
+    """Whether the kernel has a setting; before ip_vs is loaded nobody can tell."""
+    return not told.settings or setting in told.settings
+
+
+def _unknown(host: str, wishes: Wishes, told: Told) -> list[str]:
+    """What the user asks of a kernel that does not have it."""
+    asked = {
+        "director_conntrack": wishes.conntrack and "conntrack",
+        "director_sloppy_tcp": wishes.sloppy_tcp and "sloppy_tcp",
+    }
+    for name in wishes.sysctls:
+        if name.startswith("net.ipv4.vs."):
+            asked[f"director_sysctls[{name}]"] = name.rpartition(".")[2]
+    return [
+        f"{option}: the kernel of {host} has no sysctl net.ipv4.vs.{setting}"
+        for option, setting in asked.items()
+        if setting and not _has(told, setting)
+    ]
+
+
+# -- guards ----------------------------------------------------------------------------------------------
+
+
+def _two_managers(cluster: t.Iterable[_cluster.Service], wishes: Wishes) -> list[str]:
+    """keepalived holds the addresses of all services where one of them is its own."""
+    checked = [service for service in cluster if service.health_check is not None]
+    if not checked or not wishes.vip_holder:
+        return []
+    first = checked[0]
+    return [
+        f"director_vip_holder: {', '.join(first.addresses) or first.name} would have two managers, {wishes.vip_holder} and "
+        f'keepalived, which moves the addresses for the health_check of {first.name}: set director_vip_holder to ""'
+    ]
+
+
+def _unreachable(cluster: t.Iterable[_cluster.Service], host: str, told: Told) -> t.Iterator[str]:
+    """Real servers that the forwarding method cannot reach from here."""
+    for service in cluster:
+        for member in service.members:
+            key, route = member.value.key, told.routes.get(member.value.key.address)
+            whom = f"lvs_services ({service.name}).real_servers: {member.host or 'the real server'} {key.address}"
+            if route is None or route.local:
+                continue
+            if member.value.forwarding == "direct" and route.via:
+                yield (
+                    f"{whom} is behind the router {route.via}, as {host} sees it, and direct forwarding "
+                    "reaches only hosts on the same link: use tunnel or masquerade"
+                )
+            elif member.value.forwarding == "tunnel":
+                overhead = _overhead(member.value)
+                family = service.value.key.family
+                mtu = told.mtu.get(route.interface, 65535)
+                if mtu - overhead < _MTU_MIN[family]:
+                    yield (
+                        f"{whom} is reached by {route.interface} of {host}, whose MTU of {mtu} leaves {mtu - overhead} within the "
+                        f"tunnel (type {member.value.tunnel.type}): {family} needs {_MTU_MIN[family]}, so raise the MTU"
+                    )
+
+
+def _overhead(server: _model.RealServer) -> int:
+    """Bytes that the tunnel to a real server adds to a packet."""
+    kind, checksum = server.tunnel.type, server.tunnel.checksum
+    outer = _IP_HEADER[_model.family_of(server.key.address)]
+    if kind == "gue":
+        return outer + _GUE + (_GUE_REMCSUM if checksum == "remcsum" else 0)
+    if kind == "gre":
+        return outer + _GRE + (_GRE_CSUM if checksum == "csum" else 0)
+    return outer
+
+
+def _loops(cluster: t.Iterable[_cluster.Service], host: str, groups: _cluster.Groups) -> list[_cluster.Service]:
+    """The services that two directors could send to each other for ever, for they serve them as well.
+
+    A masqueraded packet bears the real server's address, for which there is no service.
+    """
+    if len(groups.get(_cluster.DIRECTORS, ())) < 2:
+        return []
+    return [
+        service
+        for service in cluster
+        if any(member.host == host and member.value.forwarding != "masquerade" for member in service.members)
+    ]
+
+
+def _both_ends(
+    cluster: t.Iterable[_cluster.Service], host: str, groups: _cluster.Groups, wishes: Wishes, told: Told
+) -> list[str]:
+    looping = _loops(cluster, host, groups)
+    if not looping:
+        return []
+    where = f"lvs_services ({looping[0].name}).real_servers: {host} is a director and a real server"
+    if not _has(told, "backup_only"):
+        return [
+            f"{where}, and its kernel has no net.ipv4.vs.backup_only, without which directors send packets in circles"
+        ]
+    if wishes.vip_holder:
+        return [
+            f"{where}, and net.ipv4.vs.backup_only heeds only directors with a backup sync daemon, which keepalived "
+            f'runs: let it move the addresses (director_vip_holder: ""), or take {host} out'
+        ]
+    return []
+
+
+# -- rules that mark packets -----------------------------------------------------------------------------
+
+_RULES = """\
+# Written by the Ansible role lvs.ipvs.director. SPDX-License-Identifier: GPL-3.0-or-later
+# Loaded as one change, whatever there was before: what is marked never passes unmarked.
+table inet lvs_ipvs
+delete table inet lvs_ipvs
+"""
+
+
+def marks(cluster: t.Iterable[_cluster.Service]) -> str:
+    """Rules for nft --file, in a table of their own, for the services by firewall mark that say what to mark."""
+    rules = []
+    for service in cluster:
+        for mark in service.marks:
+            family = "ip6" if _model.family_of(mark.address) == "ipv6" else "ip"
+            ports = ", ".join(str(low) if low == high else f"{low}-{high}" for low, high in mark.ports)
+            what = f"{mark.protocol} dport {{ {ports} }}" if ports else f"meta l4proto {mark.protocol}"
+            rules.append(f"\t\t{family} daddr {mark.address} {what} meta mark set {service.value.key.fwmark}\n")
+    if not rules:
+        return ""
+    chain = "\t\ttype filter hook prerouting priority mangle; policy accept;\n"
+    return f"{_RULES}table inet lvs_ipvs {{\n\tchain prerouting {{\n{chain}{''.join(rules)}\t}}\n}}\n"

@@ -1,0 +1,627 @@
+# Copyright (c) 2026, the lvs.ipvs authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+"""The values of an IPVS table and of what stands beside it, each in one canonical form, compared with ``==``. Pure.
+
+Terms are those of ipvsadm(8). What the kernel leaves unchecked (ip_vs_ctl.c) is checked here, before
+a value exists: an instance made by the functions of this file is one that the kernel accepts.
+The classes are named tuples, since a table may hold tens of thousands of them.
+"""
+
+from __future__ import annotations
+
+import typing as t
+from socket import AF_INET, AF_INET6, inet_ntop, inet_pton
+
+FAMILIES = ("ipv4", "ipv6")
+PROTOCOLS = ("tcp", "udp", "sctp")
+FORWARDINGS = ("masquerade", "direct", "tunnel")
+TUNNEL_TYPES = ("ipip", "gue", "gre")
+TUNNEL_CHECKSUMS = ("none", "csum", "remcsum")
+SYNC_ROLES = ("master", "backup")
+
+DEFAULT_SCHEDULER = "wlc"
+DEFAULT_FORWARDING = "masquerade"
+FULL_PREFIX = {"ipv4": 32, "ipv6": 128}
+
+#: The kernel reads weights and thresholds as signed 32 bit integers.
+INT_MAX = 2**31 - 1
+#: Seconds. The bound of ipvsadm(8): above it the kernel's ``timeout * HZ`` overflows.
+PERSISTENCE_TIMEOUT_MAX = 31 * 24 * 3600
+#: Seconds. The kernel's bound is INT_MAX / HZ; this is the one at its highest HZ, 1000.
+CONNECTION_TIMEOUT_MAX = INT_MAX // 1000
+#: IP_VS_SCHEDNAME_MAXLEN and IP_VS_PENAME_MAXLEN of linux/ip_vs.h, less the NUL.
+NAME_MAX = 15
+
+#: The three bits whose meaning is the scheduler's (IP_VS_SVC_F_SCHED1..3), by the scheduler's name for them.
+SCHEDULER_FLAGS: dict[str, tuple[str, str, str]] = {
+    "sh": ("sh-fallback", "sh-port", "flag-3"),
+    "mh": ("mh-fallback", "mh-port", "flag-3"),
+}
+PLAIN_FLAGS = ("flag-1", "flag-2", "flag-3")
+
+
+class InvalidValue(ValueError):
+    """A value that no IPVS table may hold.
+
+    ``path`` names the option as the user wrote it, such as ``services[2].port``; ``reason`` says what
+    is wrong with it and what would be right.
+    """
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(path, reason)
+        self.path = path
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}" if self.path else self.reason
+
+    def under(self, prefix: str) -> InvalidValue:
+        """The same error, seen from the option that holds this one; a module's own options have no prefix."""
+        return InvalidValue(".".join(part for part in (prefix, self.path) if part), self.reason)
+
+
+class ServiceKey(t.NamedTuple):
+    """What identifies a virtual service: protocol, address and port, or a firewall mark and a family."""
+
+    family: str
+    protocol: str | None = None
+    address: str | None = None
+    port: int | None = None
+    fwmark: int | None = None
+
+    def __str__(self) -> str:
+        if self.fwmark is not None:
+            return f"fwmark {self.fwmark} {self.family}"
+        return f"{self.protocol} {endpoint(t.cast(str, self.address), t.cast(int, self.port))}"
+
+
+class VirtualService(t.NamedTuple):
+    """The attributes of a virtual service, without its real servers."""
+
+    key: ServiceKey
+    scheduler: str = DEFAULT_SCHEDULER
+    scheduler_flags: tuple[str, ...] = ()
+    #: Seconds; 0 means not persistent.
+    persistence_timeout: int = 0
+    #: A prefix length, or a dotted IPv4 mask that is not one.
+    persistence_netmask: int | str = 32
+    persistence_engine: str = ""
+    one_packet: bool = False
+
+
+class Tunnel(t.NamedTuple):
+    """How packets are wrapped on their way to a real server that is reached by a tunnel."""
+
+    type: str = "ipip"
+    #: The UDP port of a GUE tunnel; 0 for the others.
+    port: int = 0
+    checksum: str = "none"
+
+
+IPIP = Tunnel()
+
+
+class RealServerKey(t.NamedTuple):
+    """What identifies a real server within its service."""
+
+    address: str
+    port: int
+
+    def __str__(self) -> str:
+        return endpoint(self.address, self.port)
+
+
+class RealServer(t.NamedTuple):
+    """The attributes of a real server of one service."""
+
+    key: RealServerKey
+    #: 0 quiesces: connections live on, new ones go elsewhere.
+    weight: int = 1
+    forwarding: str = DEFAULT_FORWARDING
+    tunnel: Tunnel = IPIP
+    #: Connections; 0 means no threshold.
+    upper_threshold: int = 0
+    lower_threshold: int = 0
+
+
+class Entry(t.NamedTuple):
+    """A virtual service with its real servers."""
+
+    service: VirtualService
+    real_servers: dict[RealServerKey, RealServer]
+
+
+Table = dict[ServiceKey, Entry]
+
+
+class Timeouts(t.NamedTuple):
+    """Seconds without a packet after which a connection is forgotten.
+
+    0 stands for a protocol that this kernel's IPVS was built without.
+    """
+
+    tcp: int
+    #: After a FIN.
+    tcpfin: int
+    udp: int
+
+
+class SyncDaemon(t.NamedTuple):
+    """A kernel thread that tells another director of connections (master), or that is told of them (backup)."""
+
+    role: str
+    interface: str
+    #: A backup takes what a master of the same id sends; with 0, what any sends.
+    id: int = 0
+    #: Bytes of a message; None leaves it to the kernel, which never reports None.
+    maximum_length: int | None = None
+    multicast_group: str = "224.0.0.81"
+    multicast_port: int = 8848
+    multicast_ttl: int = 1
+
+
+SyncDaemons = dict[str, SyncDaemon]
+
+
+class Counters(t.NamedTuple):
+    """What the kernel has counted of a service or a real server."""
+
+    connections: int
+    packets_in: int
+    packets_out: int
+    bytes_in: int
+    bytes_out: int
+
+
+class Statistics(t.NamedTuple):
+    """The counters of a service or a real server: since they were zeroed, and per second."""
+
+    total: Counters
+    per_second: Counters
+
+
+class Connections(t.NamedTuple):
+    """The connections that a real server has now."""
+
+    active: int
+    inactive: int
+    #: Persistence templates: clients that keep this real server.
+    persistent: int
+
+
+class ServiceCounters(t.NamedTuple):
+    """What the kernel has counted of a service, and of each of its real servers."""
+
+    statistics: Statistics
+    real_servers: dict[RealServerKey, tuple[Connections, Statistics]]
+
+
+Given = t.Mapping[str, t.Any]
+
+
+def endpoint(address: str, port: int) -> str:
+    """``192.0.2.10:80`` or ``[2001:db8::10]:80``."""
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
+def family_of(address: str) -> str:
+    """The family of an address in canonical form."""
+    return "ipv6" if ":" in address else "ipv4"
+
+
+# -- from words to values: each of these is idempotent, and raises InvalidValue with the option's name --
+
+
+def integer(option: str, value: t.Any, low: int, high: int) -> int:
+    """An integer within the bounds, both included; text of decimal digits counts, as templates make it."""
+    number = value
+    # More digits than any bound has, int() may refuse in its own words.
+    if isinstance(value, str) and len(value) < 20 and value.isascii() and value[value.startswith("-") :].isdecimal():
+        number = int(value)
+    if isinstance(number, bool) or not isinstance(number, int) or not low <= number <= high:
+        raise InvalidValue(option, f"{value!r} is not an integer from {low} to {high}")
+    return number
+
+
+_TRUE = frozenset(("yes", "y", "on", "true", "t", "1", 1, True))
+_FALSE = frozenset(("no", "n", "off", "false", "f", "0", 0, False))
+
+
+def boolean(option: str, value: t.Any) -> bool:
+    """A boolean, with the words that YAML and Ansible take for one."""
+    word = value.lower() if isinstance(value, str) else value
+    if isinstance(word, (bool, int, str)):
+        if word in _TRUE:
+            return True
+        if word in _FALSE:
+            return False
+    raise InvalidValue(option, f"{value!r} is not a boolean")
+
+
+def choice(option: str, value: t.Any, choices: t.Sequence[str]) -> str:
+    """One of a few words."""
+    if value not in choices:
+        raise InvalidValue(option, f"{value!r} is not one of {', '.join(choices)}")
+    return t.cast(str, value)
+
+
+def name(option: str, value: t.Any, what: str) -> str:
+    """The name of a kernel module's part, such as a scheduler: it becomes part of a module name."""
+    if (
+        not isinstance(value, str)
+        or not 1 <= len(value) <= NAME_MAX
+        or not (value.isascii() and value.replace("_", "").replace("-", "").isalnum())
+    ):
+        raise InvalidValue(
+            option, f"{value!r} is not the name of a {what}: 1 to {NAME_MAX} letters, digits, '-' or '_'"
+        )
+    return value
+
+
+def address(option: str, value: t.Any) -> str:
+    """An IPv4 or IPv6 unicast address, as inet_ntop(3) writes it."""
+    try:
+        family = AF_INET6 if ":" in value else AF_INET
+        packed = inet_pton(family, value)
+    except (OSError, TypeError, ValueError):
+        raise InvalidValue(option, f"{value!r} is not an IPv4 or IPv6 address") from None
+    if family == AF_INET:
+        if packed == b"\0\0\0\0" or packed[0] >= 224:
+            raise InvalidValue(option, f"{value!r} is not a unicast address")
+    elif not any(packed) or packed[0] == 0xFF or packed.startswith(_IPV4_MAPPED):
+        raise InvalidValue(option, f"{value!r} is not a unicast address")
+    return inet_ntop(family, packed)
+
+
+#: ::ffff:0:0/96, which the kernel does not count among the unicast addresses.
+_IPV4_MAPPED = bytes(10) + b"\xff\xff"
+
+
+def _refuse_unknown(given: Given, options: t.Container[str]) -> None:
+    for option in given:
+        if option not in options:
+            raise InvalidValue(str(option), "there is no such option here")
+
+
+KEY_OPTIONS = ("protocol", "address", "port", "fwmark", "family")
+
+
+def service_key(given: Given) -> ServiceKey:
+    """The key of a service. Options other than the key's are not looked at."""
+    fwmark = given.get("fwmark")
+    family = given.get("family")
+    if family is not None:
+        choice("family", family, FAMILIES)
+    if fwmark is not None:
+        for option in ("protocol", "address", "port"):
+            if given.get(option) is not None:
+                raise InvalidValue(
+                    option, "a service is given by fwmark, or by protocol, address and port, not by both"
+                )
+        # The kernel takes mark 0 for "tcp 0.0.0.0:0".
+        return ServiceKey(family or "ipv4", fwmark=integer("fwmark", fwmark, 1, 2**32 - 1))
+    for option in ("protocol", "address", "port"):
+        if given.get(option) is None:
+            raise InvalidValue(option, "is required: a service is given by protocol, address and port, or by fwmark")
+    virtual_address = address("address", given["address"])
+    if family not in (None, family_of(virtual_address)):
+        raise InvalidValue("family", f"{family!r} is not the family of the address {virtual_address}")
+    return ServiceKey(
+        family_of(virtual_address),
+        choice("protocol", given["protocol"], PROTOCOLS),
+        virtual_address,
+        integer("port", given["port"], 0, 65535),
+    )
+
+
+def scheduler_flag_names(scheduler: str) -> tuple[str, str, str]:
+    """What the scheduler calls the bits IP_VS_SVC_F_SCHED1, 2 and 3."""
+    return SCHEDULER_FLAGS.get(scheduler, PLAIN_FLAGS)
+
+
+def _scheduler_flags(scheduler: str, value: t.Any) -> tuple[str, ...]:
+    """The flags under the scheduler's own names, in the order of their bits."""
+    if not isinstance(value, (list, tuple)):
+        raise InvalidValue("scheduler_flags", f"{value!r} is not a list")
+    names = scheduler_flag_names(scheduler)
+    bits = set()
+    for index, flag in enumerate(value):
+        if flag in names:
+            bits.add(names.index(flag))
+        elif flag in PLAIN_FLAGS:
+            bits.add(PLAIN_FLAGS.index(flag))
+        else:
+            known = dict.fromkeys(names + PLAIN_FLAGS)
+            raise InvalidValue(
+                f"scheduler_flags[{index}]",
+                f"{flag!r} is not a flag of the scheduler {scheduler}: {', '.join(known)}",
+            )
+    return tuple(names[bit] for bit in sorted(bits))
+
+
+def _netmask(family: str, value: t.Any) -> int | str:
+    """A prefix length; a dotted mask only where it is none, since the kernel takes any but 0.0.0.0."""
+    option = "persistence_netmask"
+    full = FULL_PREFIX[family]
+    if family == "ipv4" and isinstance(value, str) and "." in value:
+        try:
+            mask = int.from_bytes(inet_pton(AF_INET, value), "big")
+        except (OSError, ValueError):
+            mask = 0
+        if not mask:
+            raise InvalidValue(option, f"{value!r} is not an IPv4 netmask or a prefix length from 1 to 32")
+        prefix = bin(mask).count("1")
+        if mask == (2**32 - 1) & ~(2 ** (32 - prefix) - 1):
+            return prefix
+        return inet_ntop(AF_INET, mask.to_bytes(4, "big"))
+    return integer(option, value, 1, full)
+
+
+SERVICE_OPTIONS = (
+    "scheduler",
+    "scheduler_flags",
+    "persistence_timeout",
+    "persistence_netmask",
+    "persistence_engine",
+    "one_packet",
+)
+
+
+def virtual_service(given: Given, base: VirtualService | None = None) -> VirtualService:
+    """A service from the user's words.
+
+    An option that is absent, or None, has the value of ``base`` (the entry that is there already), or
+    its default.
+    """
+    key = service_key(given)
+    had = base or VirtualService(key, persistence_netmask=FULL_PREFIX[key.family])
+
+    def value(option: str) -> t.Any:
+        word = given.get(option)
+        return getattr(had, option) if word is None else word
+
+    scheduler = name("scheduler", value("scheduler"), "scheduler")
+    flags = value("scheduler_flags")
+    if given.get("scheduler_flags") is None:
+        # The same bits, which another scheduler may call by other names.
+        old, new = scheduler_flag_names(had.scheduler), scheduler_flag_names(scheduler)
+        flags = [new[old.index(flag)] for flag in flags]
+    timeout = integer("persistence_timeout", value("persistence_timeout"), 0, PERSISTENCE_TIMEOUT_MAX)
+    netmask = _netmask(key.family, value("persistence_netmask"))
+    if not timeout and netmask != FULL_PREFIX[key.family]:
+        if given.get("persistence_netmask") is not None:
+            raise InvalidValue("persistence_netmask", "has no effect without persistence_timeout")
+        netmask = FULL_PREFIX[key.family]
+    engine = value("persistence_engine")
+    service = VirtualService(
+        key,
+        scheduler,
+        _scheduler_flags(scheduler, flags),
+        timeout,
+        netmask,
+        name("persistence_engine", engine, "persistence engine") if engine != "" else "",
+        boolean("one_packet", value("one_packet")),
+    )
+    if key.port == 0 and not timeout:
+        raise InvalidValue("port", "0, which means every port, needs persistence_timeout; otherwise it is 1 to 65535")
+    if service.one_packet and key.fwmark is None and key.protocol != "udp":
+        raise InvalidValue("one_packet", f"is for udp and fwmark services, not for {key.protocol}")
+    return service
+
+
+TUNNEL_OPTIONS = ("type", "port", "checksum")
+
+
+def tunnel(given: t.Any, base: Tunnel = IPIP) -> Tunnel:
+    """A tunnel from the user's words, paths below ``tunnel``."""
+    if isinstance(given, Tunnel):
+        return given
+    if not isinstance(given, t.Mapping):
+        raise InvalidValue("tunnel", f"{given!r} is not a dictionary")
+    try:
+        _refuse_unknown(given, TUNNEL_OPTIONS)
+        kind = choice("type", base.type if given.get("type") is None else given["type"], TUNNEL_TYPES)
+        if kind != base.type:
+            # Port and checksum are those of another kind of tunnel.
+            base = Tunnel(kind)
+        port = integer("port", base.port if given.get("port") is None else given["port"], 0, 65535)
+        checksum = choice(
+            "checksum", base.checksum if given.get("checksum") is None else given["checksum"], TUNNEL_CHECKSUMS
+        )
+        if kind == "gue" and not port:
+            raise InvalidValue("port", "a gue tunnel needs a UDP port from 1 to 65535")
+        if kind != "gue" and port:
+            raise InvalidValue("port", f"a tunnel of type {kind} has no port: only gue has")
+        if kind == "ipip" and checksum != "none":
+            raise InvalidValue("checksum", "a tunnel of type ipip has no checksum: only gue and gre have")
+        if kind == "gre" and checksum == "remcsum":
+            raise InvalidValue("checksum", "a tunnel of type gre has no remote checksum: only gue has")
+    except InvalidValue as error:
+        raise error.under("tunnel") from None
+    return Tunnel(kind, port, checksum)
+
+
+REAL_SERVER_OPTIONS = (
+    "address",
+    "port",
+    "weight",
+    "forwarding",
+    "tunnel",
+    "upper_threshold",
+    "lower_threshold",
+)
+
+
+def real_server_key(given: Given, service: ServiceKey) -> RealServerKey:
+    """The key of a real server: its port is the service's unless given (0 for a fwmark service)."""
+    where = given.get("address")
+    if where is None:
+        raise InvalidValue("address", "is required")
+    where = address("address", where)
+    if family_of(where) == "ipv6" and inet_pton(AF_INET6, where)[:2] in _LINK_LOCAL:
+        raise InvalidValue("address", f"{where!r} is link-local: IPVS needs a global address")
+    port = given.get("port")
+    return RealServerKey(where, integer("port", (service.port or 0) if port is None else port, 0, 65535))
+
+
+#: fe80::/10
+_LINK_LOCAL = frozenset(bytes((0xFE, second)) for second in range(0x80, 0xC0))
+
+
+def real_server(given: Given, service: ServiceKey, base: RealServer | None = None) -> RealServer:
+    """A real server of ``service`` from the user's words.
+
+    An option that is absent, or None, has the value of ``base`` (the entry that is there already, or
+    the service's defaults for its real servers; its key does not matter), or its default.
+    """
+    _refuse_unknown(given, REAL_SERVER_OPTIONS)
+    key = real_server_key(given, service)
+    had = base or RealServer(key)
+
+    def value(option: str) -> t.Any:
+        word = given.get(option)
+        return getattr(had, option) if word is None else word
+
+    forwarding = value("forwarding")
+    if forwarding != had.forwarding:
+        choice("forwarding", forwarding, FORWARDINGS)
+    wrapping = IPIP
+    if forwarding == "tunnel":
+        wrapping = tunnel(value("tunnel"), had.tunnel)
+    elif given.get("tunnel") is not None and tunnel(given["tunnel"]) != IPIP:
+        raise InvalidValue("tunnel", f"has no effect on a real server whose forwarding is {forwarding}")
+    server = RealServer(
+        key,
+        integer("weight", value("weight"), 0, INT_MAX),
+        forwarding,
+        wrapping,
+        integer("upper_threshold", value("upper_threshold"), 0, INT_MAX),
+        integer("lower_threshold", value("lower_threshold"), 0, INT_MAX),
+    )
+    if server.lower_threshold > server.upper_threshold:
+        raise InvalidValue(
+            "lower_threshold", f"{server.lower_threshold} is above the upper_threshold {server.upper_threshold}"
+        )
+    if forwarding != "tunnel" and family_of(key.address) != service.family:
+        raise InvalidValue(
+            "address",
+            f"{key.address} is not of the service's family {service.family}: only forwarding tunnel crosses families",
+        )
+    if forwarding in ("direct", "tunnel") and service.fwmark is None and key.port != service.port:
+        raise InvalidValue(
+            "port", f"{key.port} is not the service's {service.port}: forwarding {forwarding} cannot change the port"
+        )
+    return server
+
+
+def real_server_defaults(given: Given) -> RealServer:
+    """The ``forwarding`` and ``tunnel`` that a service gives for its real servers, as a base for them."""
+    forwarding, wrapping = given.get("forwarding"), given.get("tunnel")
+    return RealServer(
+        RealServerKey("", 0),
+        forwarding=DEFAULT_FORWARDING if forwarding is None else choice("forwarding", forwarding, FORWARDINGS),
+        tunnel=IPIP if wrapping is None else tunnel(wrapping),
+    )
+
+
+# -- what stands beside the table -----------------------------------------------------------------------
+
+TIMEOUT_OPTIONS = Timeouts._fields
+
+
+def timeouts(given: Given, base: Timeouts) -> Timeouts:
+    """Timeouts from the user's words; an option that is absent, or None, has the value of ``base``."""
+    wanted = {}
+    for option in TIMEOUT_OPTIONS:
+        if given.get(option) is None:
+            continue
+        if given[option] == 0:
+            raise InvalidValue(option, "0 is not a timeout; what is to stay as it is, is left out")
+        wanted[option] = integer(option, given[option], 1, CONNECTION_TIMEOUT_MAX)
+        if not getattr(base, option):
+            raise InvalidValue(option, "this kernel's IPVS was built without that protocol")
+    return base._replace(**wanted)
+
+
+def interface_name(option: str, value: t.Any) -> str:
+    """A name that a network interface can have (dev_valid_name() of the kernel)."""
+    if (
+        not isinstance(value, str)
+        or not 1 <= len(value.encode("utf-8", "surrogateescape")) <= 15
+        or value in (".", "..")
+        or any(letter in "/:" or letter.isspace() for letter in value)
+    ):
+        raise InvalidValue(option, f"{value!r} is not the name of an interface")
+    return value
+
+
+def multicast_group(option: str, value: t.Any) -> str:
+    """An IPv4 or IPv6 multicast address, as inet_ntop(3) writes it."""
+    try:
+        family = AF_INET6 if ":" in value else AF_INET
+        packed = inet_pton(family, value)
+    except (OSError, TypeError, ValueError):
+        packed = b"\0"
+    multicast = packed[0] >> 4 == 0xE if len(packed) == 4 else packed[0] == 0xFF
+    if not multicast:
+        raise InvalidValue(option, f"{value!r} is not an IPv4 or IPv6 multicast address")
+    return inet_ntop(family, packed)
+
+
+SYNC_DAEMON_OPTIONS = SyncDaemon._fields
+
+
+def sync_role(given: Given) -> str:
+    """What identifies a sync daemon: a host has one of each role at most."""
+    if given.get("role") is None:
+        raise InvalidValue("role", "is required")
+    return choice("role", given["role"], SYNC_ROLES)
+
+
+#: Bytes of the IP and UDP headers of a message.
+_SYNC_HEADERS = {"ipv4": 28, "ipv6": 48}
+#: To a backup, the kernel gives no smaller buffer than this (start_sync_thread() of ip_vs_sync.c).
+_SYNC_LENGTH_MIN = {"master": 1, "backup": 1024}
+
+
+def sync_daemon(given: Given) -> SyncDaemon:
+    """A sync daemon from the user's words; what is absent has its default."""
+    _refuse_unknown(given, SYNC_DAEMON_OPTIONS)
+    role = sync_role(given)
+
+    def number(option: str, low: int, high: int) -> int:
+        word = given.get(option)
+        return SyncDaemon._field_defaults[option] if word is None else integer(option, word, low, high)
+
+    if given.get("interface") is None:
+        raise InvalidValue("interface", "is required")
+    group = given.get("multicast_group")
+    daemon = SyncDaemon(
+        role,
+        interface_name("interface", given["interface"]),
+        # The kernel stores more than the byte that the messages have for it.
+        number("id", 0, 255),
+        multicast_group=SyncDaemon._field_defaults["multicast_group"]
+        if group is None
+        else multicast_group("multicast_group", group),
+        multicast_port=number("multicast_port", 1, 65535),
+        multicast_ttl=number("multicast_ttl", 1, 255),
+    )
+    length = given.get("maximum_length")
+    if length is None:
+        return daemon
+    longest = 65535 - _SYNC_HEADERS[family_of(daemon.multicast_group)]
+    # The kernel would move it to the nearer bound without a word.
+    return daemon._replace(maximum_length=integer("maximum_length", length, _SYNC_LENGTH_MIN[role], longest))
+
+
+def with_length(daemon: SyncDaemon, mtu: int) -> SyncDaemon:
+    """The daemon as the kernel will have it on an interface of this MTU: as start_sync_thread() of ip_vs_sync.c does it."""
+    if daemon.maximum_length is not None:
+        return daemon
+    packet = min(max(mtu, 1500), 65535) if daemon.role == "backup" else 1500
+    return daemon._replace(maximum_length=packet - _SYNC_HEADERS[family_of(daemon.multicast_group)])

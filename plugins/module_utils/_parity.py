@@ -1,0 +1,260 @@
+# Copyright (c) 2026, the lvs.ipvs authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+"""What the directors of a cluster have, compared with the inventory and with each other. Pure.
+
+A finding is a line: the director, the service and its real server, the attribute, what it is and what it
+should be. Whether a real server of keepalived's is in rotation is not the inventory's to say, so there the
+directors are compared with each other only.
+"""
+
+from __future__ import annotations
+
+import typing as t
+from collections.abc import Mapping
+
+from ansible_collections.lvs.ipvs.plugins.module_utils import _cluster, _drain, _model, _options
+from ansible_collections.lvs.ipvs.plugins.module_utils._model import (
+    Entry,
+    RealServer,
+    RealServerKey,
+    ServiceKey,
+    SyncDaemons,
+    Table,
+)
+
+CLUSTER_VARIABLE = "lvs_cluster"
+ADDRESSES_VARIABLE = "keepalived_addresses"
+
+
+class Reading(t.NamedTuple):
+    """What one director has, as its kernel tells."""
+
+    table: Table
+    sync_daemons: SyncDaemons
+    addresses: frozenset[str]
+    drains: _drain.Drains
+
+
+class Expected(t.NamedTuple):
+    """What the inventory says of the directors."""
+
+    cluster: t.Sequence[_cluster.Service]
+    #: Of one cluster, in the order of the inventory.
+    directors: t.Sequence[str]
+    #: The addresses that one of them has.
+    addresses: t.Sequence[str]
+    #: Who has them; None if keepalived moves them, "" if nobody knows.
+    holder: str | None
+    #: Whether the directors tell each other of connections.
+    sync: bool
+
+
+def read(words: t.Mapping[str, t.Any]) -> Reading:
+    """A reading from the user's words: services, sync_daemons, addresses, and the record of drains."""
+    return Reading(
+        _options.parse_services(words["services"]),
+        _options.parse_sync_daemons(words["sync_daemons"]),
+        frozenset(_model.address("addresses", address) for address in words["addresses"]),
+        _drain.parse_register(words.get("drains") or {}, "drains").drains,
+    )
+
+
+def directors(host: str, groups: _cluster.Groups, hostvars: _cluster.HostVars) -> list[str]:
+    """The directors of the same cluster."""
+    cluster = hostvars[host].get(CLUSTER_VARIABLE)
+    return [name for name in groups.get(_cluster.DIRECTORS, ()) if hostvars[name].get(CLUSTER_VARIABLE) == cluster]
+
+
+def floating(cluster: t.Iterable[_cluster.Service], *further: t.Any) -> list[str]:
+    """The addresses that move: those of the services, and what variables such as lvs_gateway hold."""
+    addresses = _cluster.vips(cluster)
+    for value in further:
+        for entry in value if isinstance(value, (list, tuple)) else [value] if value else []:
+            word = entry.get("address") if isinstance(entry, Mapping) else entry
+            addresses.append(_model.address("address", str(word).partition("/")[0]))
+    return list(dict.fromkeys(addresses))
+
+
+def findings(expected: Expected, director: str, readings: t.Mapping[str, Reading | None]) -> list[str]:
+    """What is not right with ``director``, or differs between it and the others; None is one that did not answer."""
+    mine = readings.get(director)
+    if mine is None:
+        return [f"{director}: cannot be reached"]
+    return [
+        f"{director}: {finding}"
+        for finding in (
+            *_addresses(expected, director, readings),
+            *_sync(expected, director, readings),
+            *_services(expected, director, readings),
+        )
+    ]
+
+
+# -- addresses and connection sync -------------------------------------------------------------------------
+
+
+def _holders(expected: Expected, readings: t.Mapping[str, Reading | None]) -> dict[str, list[str]]:
+    """Which directors have each of the addresses."""
+    return {
+        address: [name for name in expected.directors if address in _addresses_of(readings.get(name))]
+        for address in expected.addresses
+    }
+
+
+def _addresses_of(reading: Reading | None) -> frozenset[str]:
+    return reading.addresses if reading else frozenset()
+
+
+def _addresses(expected: Expected, director: str, readings: t.Mapping[str, Reading | None]) -> t.Iterator[str]:
+    if expected.holder == "":
+        return
+    speaker = next((name for name in expected.directors if readings.get(name)), director)
+    holders = _holders(expected, readings)
+    for address, names in holders.items():
+        if expected.holder is not None:
+            if (director == expected.holder) != (director in names):
+                yield f"address {address}: is {'not ' if director not in names else ''}here, {expected.holder} is to have it"
+        elif not names and director == speaker:
+            yield f"address {address}: no director has it"
+        elif director in names and len(names) > 1:
+            others = ", ".join(name for name in names if name != director)
+            yield f"address {address}: is here and on {others}: there are two masters"
+        elif names and director not in names and any(director in held for held in holders.values()):
+            yield f"address {address}: is on {names[0]}, while others are here"
+
+
+def _sync(expected: Expected, director: str, readings: t.Mapping[str, Reading | None]) -> t.Iterator[str]:
+    if not expected.sync or expected.holder is not None or len(expected.directors) < 2:
+        return
+    mine = t.cast(Reading, readings[director])
+    wanted = "master" if any(director in names for names in _holders(expected, readings).values()) else "backup"
+    daemon = mine.sync_daemons.get(wanted)
+    if daemon is None:
+        running = ", ".join(mine.sync_daemons) or "none"
+        yield f"sync daemon: role: is {running}, is to be {wanted}"
+        return
+    for name in expected.directors:
+        other = readings.get(name)
+        if name == director or other is None:
+            continue
+        for theirs in other.sync_daemons.values():
+            for attribute in ("id", "multicast_group", "multicast_port"):
+                if getattr(daemon, attribute) != getattr(theirs, attribute):
+                    yield (
+                        f"sync daemon: {attribute}: is {getattr(daemon, attribute)},"
+                        f" on {name} it is {getattr(theirs, attribute)}"
+                    )
+
+
+# -- services ----------------------------------------------------------------------------------------------
+
+
+def _services(expected: Expected, director: str, readings: t.Mapping[str, Reading | None]) -> t.Iterator[str]:
+    mine = t.cast(Reading, readings[director])
+    declared = {
+        service.value.key: Entry(service.value, {member.value.key: member.value for member in service.members})
+        for service in expected.cluster
+    }
+    by_module = {
+        service.value.key: declared[service.value.key] for service in expected.cluster if service.health_check is None
+    }
+    # Who is drained is to be so.
+    declared.update(_drain.held(by_module, _drain.joined(mine.drains, by_module, mine.table)))
+    for service in expected.cluster:
+        key = service.value.key
+        about = f"{service.name} ({key})"
+        have = mine.table.get(key)
+        if have is None:
+            yield f"{about}: is not in the table"
+            continue
+        yield from _attributes(about, have.service, service.value, "the inventory says")
+        names = {member.value.key: member.host for member in service.members}
+        wanted = declared[key].real_servers
+        for server_key in sorted({*have.real_servers, *wanted}):
+            name = names.get(server_key)
+            whom = f"{about}: real server {f'{name} ({server_key})' if name else server_key}"
+            there, want = have.real_servers.get(server_key), wanted.get(server_key)
+            if service.health_check is None:
+                yield from _of_module(whom, there, want)
+            else:
+                yield from _of_keepalived(whom, there, want, service)
+        if service.health_check is not None:
+            yield from _health(about, service, director, expected.directors, readings)
+    for key in sorted(mine.table.keys() - declared.keys(), key=_options.sort_key):
+        yield f"{key}: is in the table, and not in the inventory"
+
+
+def _of_module(whom: str, there: RealServer | None, want: RealServer | None) -> t.Iterator[str]:
+    if there is None:
+        yield f"{whom}: is not in the table"
+    elif want is None:
+        yield f"{whom}: is in the table, and not to be there"
+    else:
+        yield from _attributes(whom, there, want, "is to be")
+
+
+def _of_keepalived(
+    whom: str, there: RealServer | None, want: RealServer | None, service: _cluster.Service
+) -> t.Iterator[str]:
+    if there is None:
+        return  # it failed its check
+    if want is None:
+        if there.key != _sorry_server(service):
+            yield f"{whom}: is in the table, and not in the inventory"
+        return
+    # The checks give the weight.
+    yield from _attributes(whom, there, want._replace(weight=there.weight), "the inventory says")
+
+
+def _sorry_server(service: _cluster.Service) -> RealServerKey | None:
+    told = service.health_check.get("sorry_server") if isinstance(service.health_check, Mapping) else None
+    if not told:
+        return None
+    return _model.real_server(told, service.value.key, _model.real_server_defaults(service.words)).key
+
+
+def _health(
+    about: str,
+    service: _cluster.Service,
+    director: str,
+    names: t.Sequence[str],
+    readings: t.Mapping[str, Reading | None],
+) -> t.Iterator[str]:
+    """Where the first other director that answers sees the real servers otherwise; the first of all says nothing."""
+    reference = next((name for name in names if readings.get(name)), director)
+    if reference == director:
+        return
+    mine, theirs = (_weights(t.cast(Reading, readings[name]), service.value.key) for name in (director, reference))
+    if theirs is None or mine is None:
+        return
+    for member in service.members:
+        here, there = mine.get(member.value.key), theirs.get(member.value.key)
+        if here != there:
+            whom = f"{member.host} ({member.value.key})" if member.host else str(member.value.key)
+            yield (
+                f"{about}: real server {whom}: weight: is {'none' if here is None else here},"
+                f" on {reference} it is {'none' if there is None else there}: their checks differ"
+            )
+
+
+def _weights(reading: Reading, key: ServiceKey) -> dict[RealServerKey, int] | None:
+    entry = reading.table.get(key)
+    return {server.key: server.weight for server in entry.real_servers.values()} if entry else None
+
+
+def _attributes(about: str, have: t.Any, want: t.Any, says: str) -> t.Iterator[str]:
+    for attribute, is_, wanted in zip(have._fields, have, want):
+        if is_ != wanted:
+            yield f"{about}: {attribute}: is {_word(is_)}, {says} {_word(wanted)}"
+
+
+def _word(value: t.Any) -> str:
+    if isinstance(value, _model.Tunnel):
+        return "/".join(str(part) for part in value)
+    if isinstance(value, tuple):
+        return ", ".join(value) or "none"
+    return str(value) or "none"

@@ -1,0 +1,260 @@
+# Copyright (c) 2026, the lvs.ipvs authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+"""What the modules do: read, plan, apply unless in check mode, report. The only fail_json is here."""
+
+from __future__ import annotations
+
+import contextlib
+import traceback
+import typing as t
+
+from ansible_collections.lvs.ipvs.plugins.module_utils import _drain as drain
+from ansible_collections.lvs.ipvs.plugins.module_utils import _model as model
+from ansible_collections.lvs.ipvs.plugins.module_utils import _options as options
+from ansible_collections.lvs.ipvs.plugins.module_utils._drain_record import DrainRecord
+from ansible_collections.lvs.ipvs.plugins.module_utils._kernel import Kernel, KernelError, Stopped
+from ansible_collections.lvs.ipvs.plugins.module_utils._model import Entry, InvalidValue, ServiceKey, Table
+from ansible_collections.lvs.ipvs.plugins.module_utils._plan import REMOVE, Step, after, plan, present, touched, union
+from ansible_collections.lvs.ipvs.plugins.module_utils._pyroute2 import MissingLibrary
+from ansible_collections.lvs.ipvs.plugins.module_utils._record import (
+    UnreadableRecord,
+    locked_record,
+    read_record,
+    write_record,
+)
+from ansible_collections.lvs.ipvs.plugins.module_utils._wire import MalformedMessage
+
+if t.TYPE_CHECKING:  # pragma: no cover
+    from ansible.module_utils.basic import AnsibleModule
+
+#: A first load of a large table has tens of thousands of steps; a report needs no more than these.
+STEPS_SHOWN = 1000
+#: Entries of an option, where Ansible tells (with -vvv) how the module was called.
+SERVICES_SHOWN = 100
+
+Result = dict[str, t.Any]
+
+#: What may go wrong without a fault of the library's own, and says in one message what it is.
+EXPECTED = (Stopped, InvalidValue, KernelError, MalformedMessage, MissingLibrary, UnreadableRecord, OSError)
+
+
+class Failure(Exception):
+    """What a body failed of, with what it has to report beside it."""
+
+    def __init__(self, reason: str, result: Result) -> None:
+        super().__init__(reason)
+        self.result = result
+
+
+def run(module: AnsibleModule, body: t.Callable[[AnsibleModule], Result]) -> t.NoReturn:
+    """Run the body of a module, and turn what goes wrong into one clear message."""
+    called = _invocation(module.params)
+    try:
+        result = body(module)
+    except Failure as error:
+        module.fail_json(msg=str(error), **error.result, **called, exception=traceback.format_exc())
+    except Stopped as error:
+        done = error.done
+        module.fail_json(msg=str(error), changed=bool(done), **report(done), **called, exception=traceback.format_exc())
+    except EXPECTED as error:
+        module.fail_json(msg=str(error), **called, exception=traceback.format_exc())
+    module.exit_json(**result, **called)
+
+
+def _invocation(params: Result) -> Result:
+    """The options that Ansible returns with a result, without the tail of a long list.
+
+    To go through tens of thousands of rules, and to send them back, would take it longer than they take to apply.
+    """
+    shown = {option: value[:SERVICES_SHOWN] if isinstance(value, list) else value for option, value in params.items()}
+    return {"invocation": {"module_args": shown}}
+
+
+def report(steps: t.Sequence[object]) -> Result:
+    """What a module returns of its steps."""
+    return {"steps": [str(step) for step in steps[:STEPS_SHOWN]], "step_count": len(steps)}
+
+
+@contextlib.contextmanager
+def _opened(module: AnsibleModule) -> t.Iterator[Kernel]:
+    """The kernel, for this run alone if it may change something."""
+    with Kernel() as kernel:
+        lock = contextlib.nullcontext() if module.check_mode else kernel.alone()
+        with lock:
+            yield kernel
+
+
+class _Change(t.NamedTuple):
+    """A plan that is ready to be carried out, and the table that it makes."""
+
+    steps: list[Step]
+    after: Table
+    result: Result
+
+
+def _change(
+    module: AnsibleModule,
+    kernel: Kernel,
+    have: Table,
+    want: Table,
+    disposable: Table,
+    path_of: t.Callable[[ServiceKey], str],
+) -> _Change:
+    """From the table that is there to the one that is wanted: the one path of check mode, diff and real run."""
+    steps = plan(have, want, disposable)
+    _check_schedulers(kernel, have, steps, path_of)
+    result: Result = {"changed": bool(steps), **report(steps)}
+    then = after(have, steps)
+    if module._diff:
+        result["diff"] = {
+            "before": options.services_text(touched(have, steps)),
+            "after": options.services_text(touched(then, steps)),
+        }
+    return _Change(steps, then, result)
+
+
+def _check_schedulers(kernel: Kernel, have: Table, steps: list[Step], path_of: t.Callable[[ServiceKey], str]) -> None:
+    """Refuse a scheduler that the kernel lacks before anything is changed."""
+    known = {(entry.service.scheduler, entry.service.persistence_engine) for entry in have.values()}
+    for step in steps:
+        service = step.service
+        parts = (service.scheduler, service.persistence_engine)
+        if step.real_server is not None or step.action == REMOVE or parts in known:
+            continue
+        known.add(parts)
+        if kernel.has_scheduler(*parts):
+            continue
+        option, what = "scheduler", service.scheduler
+        if kernel.has_scheduler(service.scheduler):
+            option, what = "persistence_engine", service.persistence_engine
+        raise InvalidValue(option, f"this kernel has no {option.replace('_', ' ')} {what!r}").under(
+            path_of(service.key)
+        )
+
+
+def table(module: AnsibleModule) -> Result:
+    """The body of the module table."""
+    params = module.params
+    want = options.parse_services(params["services"])
+    paths = {key: f"services[{index}]" for index, key in enumerate(want)}
+    record, drains = params["record"], DrainRecord(params["drains"]) if params["drains"] else None
+    if params["purge"] == "owned" and not record:
+        # To required_if, null and an empty path are values.
+        raise InvalidValue("record", "is required with purge owned: it says what is ours")
+    writing = bool(record) and not module.check_mode
+    with contextlib.ExitStack() as stack:
+        if writing:
+            stack.enter_context(locked_record(record))
+        if drains and not module.check_mode:
+            stack.enter_context(drains.locked())
+        owned = _owned(record) if record else {}
+        register = drains.read() if drains else drain.Register({})
+        kernel = stack.enter_context(_opened(module))
+        have = kernel.read(want)
+        drained = drain.joined(register.drains, want, have)
+        held = drain.held(want, drained)
+        disposable: Table = {"none": {}, "owned": owned, "all": have}[params["purge"]]
+        change = _change(module, kernel, have, held, disposable, paths.__getitem__)
+        if writing:
+            # Should this run die half way, the next one knows all that may be ours.
+            claim = union(owned, want)
+            if change.steps and claim != owned:
+                _own(record, claim)
+                owned = claim
+        then = change.after
+        if drains:
+            known = drain.learned(drained, want, then, params["purge"] != "none")
+            move = drain.Move(drained, known, change.steps)
+            _apply_around_drains(module, kernel, drains, register, have, move, change.result)
+            change.result["held"] = [drain.told(key) for key in known if drain.live(want, key)]
+            # Who is removed for as long as it is drained is still ours.
+            then = drain.with_removed(then, known)
+        else:
+            _apply(module, kernel, change)
+        if writing and present(claim, then) != owned:
+            _own(record, present(claim, then))
+    return change.result
+
+
+def _apply_around_drains(
+    module: AnsibleModule,
+    kernel: Kernel,
+    record: DrainRecord,
+    register: drain.Register,
+    have: Table,
+    move: drain.Move,
+    result: Result,
+) -> None:
+    """Apply a change with what goes with it for those that are drained, and add that to what is reported."""
+    change = record.prepare(register, move, have)
+    result.update(changed=bool(change.done), **report(change.done))
+    if module._diff:
+        before, behind = drain.settings_text(change.done)
+        result["diff"]["before"] += before
+        result["diff"]["after"] += behind
+    if not module.check_mode:
+        record.carry_out(register, change, lambda: kernel.apply(change.steps))
+
+
+def _owned(record: str) -> Table:
+    return options.parse_services(read_record(record).get("services", []), f"{record}: services")
+
+
+def _own(record: str, ours: Table) -> None:
+    write_record(record, {"services": options.format_services(ours)})
+
+
+def _of_module(_key: ServiceKey) -> str:
+    """The path of a service whose options are the module's own."""
+    return ""
+
+
+def virtual_service(module: AnsibleModule) -> Result:
+    """The body of the module virtual_service."""
+    params = module.params
+    key = model.service_key(params)
+    with _opened(module) as kernel:
+        have = kernel.read_service(key)
+        want: Table = {}
+        if params["state"] == "present":
+            want = {key: options.parse_service(params, have.get(key))}
+        # Without a list, the real servers stay as they are.
+        purge = params["purge"] == "all" and params["real_servers"] is not None
+        disposable = have if params["state"] == "absent" or purge else {}
+        return _apply(module, kernel, _change(module, kernel, have, want, disposable, _of_module))
+
+
+def real_server(module: AnsibleModule) -> Result:
+    """The body of the module real_server."""
+    params = module.params
+    words = {option: params[option] for option in model.REAL_SERVER_OPTIONS}
+    try:
+        key = model.service_key(params["service"])
+    except InvalidValue as error:
+        raise error.under("service") from None
+    server_key = model.real_server_key(words, key)
+    with _opened(module) as kernel:
+        have = kernel.read_service(key)
+        entry = have.get(key)
+        want: Table = {}
+        disposable: Table = {}
+        if params["state"] == "absent":
+            if entry:
+                others = {other: there for other, there in entry.real_servers.items() if other != server_key}
+                want, disposable = {key: Entry(entry.service, others)}, have
+        elif entry is None:
+            raise InvalidValue("service", f"there is no virtual service {key} for the real server to be of")
+        else:
+            server = model.real_server(words, key, entry.real_servers.get(server_key))
+            want = {key: Entry(entry.service, {server_key: server})}
+        return _apply(module, kernel, _change(module, kernel, have, want, disposable, _of_module))
+
+
+def _apply(module: AnsibleModule, kernel: Kernel, change: _Change) -> Result:
+    if not module.check_mode:
+        kernel.apply(change.steps)
+    return change.result

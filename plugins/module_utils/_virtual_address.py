@@ -1,0 +1,97 @@
+# Copyright (c) 2026, the lvs.ipvs authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+"""The record, the plan and the kernel joined: what the module virtual_address does. restore() needs nothing of Ansible."""
+
+from __future__ import annotations
+
+import contextlib
+import typing as t
+
+from ansible_collections.lvs.ipvs.plugins.module_utils import _address as address
+from ansible_collections.lvs.ipvs.plugins.module_utils import _model as model
+from ansible_collections.lvs.ipvs.plugins.module_utils import _neighbour as neighbour
+from ansible_collections.lvs.ipvs.plugins.module_utils._address import Address, Host, Owned, Plan
+from ansible_collections.lvs.ipvs.plugins.module_utils._model import InvalidValue
+from ansible_collections.lvs.ipvs.plugins.module_utils._record import locked_record, read_record, write_record
+from ansible_collections.lvs.ipvs.plugins.module_utils._rtnetlink import RouteNetlink
+from ansible_collections.lvs.ipvs.plugins.module_utils._run import Result, report
+
+if t.TYPE_CHECKING:  # pragma: no cover
+    from ansible.module_utils.basic import AnsibleModule
+
+Decide = t.Callable[[Host, Owned], Plan]
+
+
+def reconcile(decide: Decide, record: str | None = None, check_mode: bool = False) -> Plan:
+    """Read, decide, and carry out unless in check mode; the record, if there is one, is kept in step."""
+    with contextlib.ExitStack() as stack:
+        if record and not check_mode:
+            stack.enter_context(locked_record(record))
+        owned = address.parse_owned(read_record(record)) if record else Owned()
+        kernel = stack.enter_context(RouteNetlink())
+        plan = decide(kernel.read(), owned)
+        if check_mode:
+            return plan
+        recorded = owned
+        if record and plan.steps and plan.intent != recorded:
+            # Should this run die half way, the next one knows all that may be ours.
+            write_record(record, address.format_owned(plan.intent))
+            recorded = plan.intent
+        kernel.apply(plan.steps)
+        if record and plan.outcome != recorded:
+            write_record(record, address.format_owned(plan.outcome))
+    return plan
+
+
+def restore(record: str) -> Plan:
+    """Put back what a record holds, as after a reboot. Removes nothing."""
+    return reconcile(lambda host, owned: address.plan_present(host, owned, owned.addresses, owned.dummies), record)
+
+
+def virtual_address(module: AnsibleModule) -> Result:
+    """The body of the module virtual_address."""
+    params = module.params
+    interface = model.interface_name("interface", params["interface"])
+    named = address.parse_addresses(params["addresses"], interface, params["source"])
+    purge = params["purge"] == "owned"
+
+    def decide(host: Host, owned: Owned) -> Plan:
+        if params["state"] == "absent":
+            return address.plan_absent(host, owned, named)
+        plan = address.plan_present(host, owned, named, [interface] if params["dummy"] else [], purge)
+        if params["probe"]:
+            _refuse_taken(host, named, plan)
+        return plan
+
+    if purge and params["state"] == "absent":
+        raise InvalidValue("purge", "is for state present, where an empty list of addresses removes all that is owned")
+    if purge and not params["record"]:
+        # To required_if, null and an empty path are values.
+        raise InvalidValue("record", "is required with purge owned: it says what is ours")
+    plan = reconcile(decide, params["record"], module.check_mode)
+    result: Result = {"changed": bool(plan.steps), **report(plan.steps)}
+    if module._diff:
+        result["diff"] = {"before": plan.before, "after": plan.after}
+    return result
+
+
+def _refuse_taken(host: Host, named: t.Sequence[Address], plan: Plan) -> None:
+    """Refuse an address that another host on the link answers for. What this host has already is not asked for."""
+    here = {there.address for there in host.addresses}
+    new: dict[str, list[str]] = {}
+    for step in plan.steps:
+        link = host.links.get(step.interface)
+        if step.action == address.ADD and step.address and step.address.address not in here and link and link.up:
+            new.setdefault(step.interface, []).append(step.address.address)
+    for interface, asked in new.items():
+        taken = neighbour.holders(interface, asked)
+        for index, wanted in enumerate(named):
+            if wanted.address in taken:
+                raise InvalidValue(
+                    f"addresses[{index}]",
+                    f"{wanted.address} is in use: {taken[wanted.address] or 'another host'} answers for it on the link of {interface}",
+                )

@@ -1,0 +1,480 @@
+# Copyright (c) 2026, the lvs.ipvs authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+"""Model <-> the bytes of IPVS generic netlink messages. Pure.
+
+Source: include/uapi/linux/ip_vs.h and net/netfilter/ipvs/ip_vs_ctl.c (policies, fill and parse).
+Numbers are in host byte order, except ports, the GUE port and IPv4 addresses and masks, which are in
+network order. pyroute2's own IPVS classes differ from the kernel in some of these, so they are not used.
+"""
+
+from __future__ import annotations
+
+import functools
+import struct
+import typing as t
+from socket import AF_INET, AF_INET6, htons, inet_ntop, inet_pton
+
+from ansible_collections.lvs.ipvs.plugins.module_utils._model import (
+    FULL_PREFIX,
+    IPIP,
+    Connections,
+    Counters,
+    RealServer,
+    RealServerKey,
+    ServiceKey,
+    Statistics,
+    SyncDaemon,
+    Timeouts,
+    Tunnel,
+    VirtualService,
+    family_of,
+    scheduler_flag_names,
+)
+from ansible_collections.lvs.ipvs.plugins.module_utils._plan import ADD, EDIT, REMOVE, START, STOP, DaemonStep, Step
+
+GENL_NAME = "IPVS"
+GENL_VERSION = 1
+
+# Netlink (linux/netlink.h)
+NLM_F_REQUEST, NLM_F_MULTI, NLM_F_ACK, NLM_F_DUMP = 0x1, 0x2, 0x4, 0x300
+NLMSG_NOOP, NLMSG_ERROR, NLMSG_DONE = 0x1, 0x2, 0x3
+
+# Commands (enum IPVS_CMD_*)
+NEW_SERVICE, SET_SERVICE, DEL_SERVICE, GET_SERVICE = 1, 2, 3, 4
+NEW_DEST, SET_DEST, DEL_DEST, GET_DEST = 5, 6, 7, 8
+NEW_DAEMON, DEL_DAEMON, GET_DAEMON = 9, 10, 11
+SET_CONFIG, GET_CONFIG, GET_INFO, ZERO = 12, 13, 15, 16
+
+# Top level attributes (enum IPVS_CMD_ATTR_*)
+ATTR_SERVICE, ATTR_DEST, ATTR_DAEMON = 1, 2, 3
+ATTR_TIMEOUT_TCP, ATTR_TIMEOUT_TCP_FIN, ATTR_TIMEOUT_UDP = 4, 5, 6
+# Of the answer to GET_INFO (enum IPVS_INFO_ATTR_*)
+INFO_VERSION, INFO_CONN_TAB_SIZE = 1, 2
+
+# Service attributes (enum IPVS_SVC_ATTR_*)
+SVC_AF, SVC_PROTOCOL, SVC_ADDR, SVC_PORT, SVC_FWMARK = 1, 2, 3, 4, 5
+SVC_SCHED_NAME, SVC_FLAGS, SVC_TIMEOUT, SVC_NETMASK, SVC_PE_NAME = 6, 7, 8, 9, 11
+SVC_STATS, SVC_STATS64 = 10, 12
+
+# Real server attributes (enum IPVS_DEST_ATTR_*)
+DEST_ADDR, DEST_PORT, DEST_FWD_METHOD, DEST_WEIGHT, DEST_U_THRESH, DEST_L_THRESH = 1, 2, 3, 4, 5, 6
+DEST_ACTIVE_CONNS, DEST_INACT_CONNS, DEST_PERSIST_CONNS, DEST_STATS = 7, 8, 9, 10
+DEST_ADDR_FAMILY, DEST_STATS64, DEST_TUN_TYPE, DEST_TUN_PORT, DEST_TUN_FLAGS = 11, 12, 13, 14, 15
+
+# Attributes of counters (enum IPVS_STATS_ATTR_*): connections, packets in and out, bytes in and out, since
+# the last zeroing (1 to 5) and per second (6 to 10). Of IPVS_DEST_ATTR_STATS they have 32 bits, some 64.
+STATS_COUNTERS, STATS_RATES = range(1, 6), range(6, 11)
+
+# Sync daemon attributes (enum IPVS_DAEMON_ATTR_*)
+DAEMON_STATE, DAEMON_MCAST_IFN, DAEMON_SYNC_ID, DAEMON_SYNC_MAXLEN = 1, 2, 3, 4
+DAEMON_MCAST_GROUP, DAEMON_MCAST_GROUP6, DAEMON_MCAST_PORT, DAEMON_MCAST_TTL = 5, 6, 7, 8
+
+# Flags of a service (IP_VS_SVC_F_*). The kernel sets HASHED (2) by itself.
+PERSISTENT, HASHED, ONEPACKET = 0x1, 0x2, 0x4
+SCHEDULER_BITS = (0x8, 0x10, 0x20)
+#: The flags that are ours to set; the kernel leaves the others as they are.
+FLAGS_MASK = PERSISTENT | ONEPACKET | SCHEDULER_BITS[0] | SCHEDULER_BITS[1] | SCHEDULER_BITS[2]
+
+PROTOCOL_NUMBERS = {"tcp": 6, "udp": 17, "sctp": 132}
+PROTOCOL_NAMES = {number: name for name, number in PROTOCOL_NUMBERS.items()}
+FAMILY_NUMBERS = {"ipv4": AF_INET, "ipv6": AF_INET6}
+FAMILY_NAMES: dict[int, str] = {AF_INET: "ipv4", AF_INET6: "ipv6"}
+#: IP_VS_CONN_F_FWD_MASK and the methods under it. ipvsadm(8) sets the first three, the kernel stores any.
+FORWARDING_NUMBERS = {"masquerade": 0, "tunnel": 2, "direct": 3, "localnode": 1, "bypass": 4}
+FORWARDING_NAMES = {number: name for name, number in FORWARDING_NUMBERS.items()}
+TUNNEL_NUMBERS = {"ipip": 0, "gue": 1, "gre": 2}
+TUNNEL_NAMES = {number: name for name, number in TUNNEL_NUMBERS.items()}
+CHECKSUM_NUMBERS = {"none": 0, "csum": 1, "remcsum": 2}
+CHECKSUM_NAMES = {number: name for name, number in CHECKSUM_NUMBERS.items()}
+#: IP_VS_STATE_MASTER and IP_VS_STATE_BACKUP.
+ROLE_NUMBERS = {"master": 1, "backup": 2}
+ROLE_NAMES = {number: name for name, number in ROLE_NUMBERS.items()}
+
+#: struct nlmsghdr (length, type, flags, sequence, port id) and struct genlmsghdr (command, version, reserved).
+_HEADER = struct.Struct("=IHHIIBBH")
+HEADER_SIZE = _HEADER.size
+NLMSG_HEADER = struct.Struct("=IHHII")
+_ATTRIBUTE = struct.Struct("=HH")
+_U32 = struct.Struct("=I")
+
+#: What configures a real server, in the order in which the kernel dumps it: ADDR, PORT, FWD_METHOD,
+#: WEIGHT, TUN_TYPE, TUN_PORT, TUN_FLAGS, U_THRESH, L_THRESH, each with its attribute header.
+_DEST_CONFIG = struct.Struct("=HH16s HHHxx HHI HHI HHBxxx HHHxx HHHxx HHI HHI")
+_DEST_FAMILY = struct.Struct("=HHHxx")
+#: Between these two the kernel puts ACTIVE_CONNS, INACT_CONNS and PERSIST_CONNS.
+_DEST_COUNTS_SIZE = 24
+_DEST_KEY = struct.Struct("=HH16s HHHxx")
+
+
+class MalformedMessage(Exception):
+    """The kernel sent what this code does not understand."""
+
+
+# -- encoding ----------------------------------------------------------------------------------------
+
+
+def message(family_id: int, command: int, sequence: int, flags: int = 0, body: bytes = b"") -> bytes:
+    """A whole request."""
+    return (
+        _HEADER.pack(HEADER_SIZE + len(body), family_id, NLM_F_REQUEST | flags, sequence, 0, command, GENL_VERSION, 0)
+        + body
+    )
+
+
+def barrier(sequence: int) -> bytes:
+    """A request that does nothing and is answered: what was sent before it has been worked through by then."""
+    return NLMSG_HEADER.pack(NLMSG_HEADER.size, NLMSG_NOOP, NLM_F_REQUEST | NLM_F_ACK, sequence, 0)
+
+
+def _attribute(kind: int, payload: bytes) -> bytes:
+    size = 4 + len(payload)
+    return _ATTRIBUTE.pack(size, kind) + payload + bytes(-size % 4)
+
+
+def _text(kind: int, value: str) -> bytes:
+    return _attribute(kind, value.encode("ascii") + b"\0")
+
+
+def _packed(address: str) -> bytes:
+    """16 bytes, as union nf_inet_addr: an IPv4 address has the first four."""
+    if ":" in address:
+        return inet_pton(AF_INET6, address)
+    return inet_pton(AF_INET, address) + bytes(12)
+
+
+def _number_of(word: str, numbers: dict[str, int]) -> int:
+    """The number that a word stands for. One that we have no word for, as others may have set, is its own digits."""
+    number = numbers.get(word)
+    return int(word) if number is None else number
+
+
+def _key_attributes(key: ServiceKey) -> bytes:
+    family = _attribute(SVC_AF, struct.pack("=H", FAMILY_NUMBERS[key.family]))
+    if key.fwmark is not None:
+        return family + _attribute(SVC_FWMARK, _U32.pack(key.fwmark))
+    return (
+        family
+        + _attribute(SVC_PROTOCOL, struct.pack("=H", _number_of(t.cast(str, key.protocol), PROTOCOL_NUMBERS)))
+        + _attribute(SVC_ADDR, _packed(t.cast(str, key.address)))
+        + _attribute(SVC_PORT, struct.pack(">H", key.port))
+    )
+
+
+@functools.lru_cache(maxsize=1)
+def service_key(key: ServiceKey) -> bytes:
+    """The body that names a service; each of its real servers has it too."""
+    return _attribute(ATTR_SERVICE, _key_attributes(key))
+
+
+def _netmask(service: VirtualService) -> bytes:
+    mask = service.persistence_netmask
+    if service.key.family == "ipv6":
+        return struct.pack("=I", mask)
+    if isinstance(mask, str):
+        return inet_pton(AF_INET, mask)
+    return struct.pack(">I", (0xFFFFFFFF << (32 - mask)) & 0xFFFFFFFF)
+
+
+def service(service: VirtualService) -> bytes:
+    """The body that names and configures a service: an edit replaces all of it."""
+    flags = PERSISTENT if service.persistence_timeout else 0
+    if service.one_packet:
+        flags |= ONEPACKET
+    names = scheduler_flag_names(service.scheduler)
+    for name in service.scheduler_flags:
+        flags |= SCHEDULER_BITS[names.index(name)]
+    attributes = (
+        _key_attributes(service.key)
+        + _text(SVC_SCHED_NAME, service.scheduler)
+        + _attribute(SVC_FLAGS, struct.pack("=II", flags, FLAGS_MASK))
+        + _attribute(SVC_TIMEOUT, _U32.pack(service.persistence_timeout))
+        + _attribute(SVC_NETMASK, _netmask(service))
+    )
+    if service.persistence_engine:
+        attributes += _text(SVC_PE_NAME, service.persistence_engine)
+    return _attribute(ATTR_SERVICE, attributes)
+
+
+def real_server_config(server: RealServer) -> bytes:
+    """What configures a real server, byte for byte as the kernel dumps it."""
+    tunnel = server.tunnel
+    return _DEST_CONFIG.pack(
+        20, DEST_ADDR, _packed(server.key.address),
+        6, DEST_PORT, htons(server.key.port),
+        8, DEST_FWD_METHOD, _number_of(server.forwarding, FORWARDING_NUMBERS),
+        8, DEST_WEIGHT, server.weight,
+        5, DEST_TUN_TYPE, _number_of(tunnel.type, TUNNEL_NUMBERS),
+        6, DEST_TUN_PORT, htons(tunnel.port),
+        6, DEST_TUN_FLAGS, _number_of(tunnel.checksum, CHECKSUM_NUMBERS),
+        8, DEST_U_THRESH, server.upper_threshold,
+        8, DEST_L_THRESH, server.lower_threshold,
+    )  # fmt: skip
+
+
+def _real_server_family(server: RealServer) -> bytes:
+    return _DEST_FAMILY.pack(6, DEST_ADDR_FAMILY, FAMILY_NUMBERS[family_of(server.key.address)])
+
+
+def real_server(server: RealServer) -> bytes:
+    """The attribute that names and configures a real server: an edit replaces all of it."""
+    payload = real_server_config(server) + _real_server_family(server)
+    return _ATTRIBUTE.pack(4 + len(payload), ATTR_DEST) + payload
+
+
+def real_server_key(server: RealServer) -> bytes:
+    """The attribute that names a real server."""
+    payload = _DEST_KEY.pack(20, DEST_ADDR, _packed(server.key.address), 6, DEST_PORT, htons(server.key.port))
+    return _attribute(ATTR_DEST, payload + _real_server_family(server))
+
+
+_SERVICE_COMMANDS = {ADD: NEW_SERVICE, EDIT: SET_SERVICE, REMOVE: DEL_SERVICE}
+_DEST_COMMANDS = {ADD: NEW_DEST, EDIT: SET_DEST, REMOVE: DEL_DEST}
+
+
+def request(step: Step) -> tuple[int, bytes]:
+    """The command and the body of the message that carries out a step."""
+    action, owner, server = step
+    if server is None:
+        return _SERVICE_COMMANDS[action], service_key(owner.key) if action == REMOVE else service(owner)
+    attribute = real_server_key(server) if action == REMOVE else real_server(server)
+    return _DEST_COMMANDS[action], service_key(owner.key) + attribute
+
+
+def timeouts(timeouts: Timeouts) -> bytes:
+    """The body that sets the timeouts; to the kernel, 0 means to leave one."""
+    kinds = (ATTR_TIMEOUT_TCP, ATTR_TIMEOUT_TCP_FIN, ATTR_TIMEOUT_UDP)
+    return b"".join(_attribute(kind, _U32.pack(seconds)) for kind, seconds in zip(kinds, timeouts))
+
+
+_DAEMON_COMMANDS = {START: NEW_DAEMON, STOP: DEL_DAEMON}
+
+
+def daemon_request(step: DaemonStep) -> tuple[int, bytes]:
+    """The command and the body of the message that carries out a step."""
+    return _DAEMON_COMMANDS[step.action], sync_daemon(step.daemon)
+
+
+def sync_daemon(daemon: SyncDaemon) -> bytes:
+    """The body that names and configures a sync daemon. Its port, unlike others, is in host order."""
+    group = daemon.multicast_group
+    attributes = (
+        _attribute(DAEMON_STATE, _U32.pack(ROLE_NUMBERS[daemon.role]))
+        # What the kernel says of names that are not UTF-8, is said back to it.
+        + _attribute(DAEMON_MCAST_IFN, daemon.interface.encode("utf-8", "surrogateescape") + b"\0")
+        + _attribute(DAEMON_SYNC_ID, _U32.pack(daemon.id))
+        + (
+            _attribute(DAEMON_MCAST_GROUP6, inet_pton(AF_INET6, group))
+            if ":" in group
+            else _attribute(DAEMON_MCAST_GROUP, inet_pton(AF_INET, group))
+        )
+        + _attribute(DAEMON_MCAST_PORT, struct.pack("=H", daemon.multicast_port))
+        + _attribute(DAEMON_MCAST_TTL, struct.pack("=B", daemon.multicast_ttl))
+    )
+    if daemon.maximum_length is not None:
+        attributes += _attribute(DAEMON_SYNC_MAXLEN, struct.pack("=H", daemon.maximum_length))
+    return _attribute(ATTR_DAEMON, attributes)
+
+
+# -- decoding ----------------------------------------------------------------------------------------
+
+
+def attributes(data: bytes, start: int, end: int) -> dict[int, tuple[int, int]]:
+    """The bounds of the payload of each attribute between two offsets. Unknown ones are there as well."""
+    found = {}
+    while start + 4 <= end:
+        size, kind = _ATTRIBUTE.unpack_from(data, start)
+        if size < 4 or start + size > end:
+            raise MalformedMessage(f"an attribute of {size} bytes where {end - start} are left")
+        found[kind & 0x3FFF] = (start + 4, start + size)
+        start += (size + 3) & ~3
+    return found
+
+
+def _number(data: bytes, bounds: tuple[int, int] | None, big_endian: bool = False) -> int:
+    """An unsigned integer of any width; an absent one is 0, as it is to the kernel."""
+    if bounds is None:
+        return 0
+    return int.from_bytes(data[slice(*bounds)], "big" if big_endian else _HOST_ORDER)
+
+
+_HOST_ORDER: t.Literal["little", "big"] = "little" if htons(1) != 1 else "big"
+
+
+def _string(data: bytes, bounds: tuple[int, int] | None) -> str:
+    if bounds is None:
+        return ""
+    return data[slice(*bounds)].split(b"\0", 1)[0].decode("ascii", "backslashreplace")
+
+
+def _address(data: bytes, bounds: tuple[int, int] | None, family: int) -> str:
+    if bounds is None:
+        raise MalformedMessage("an entry without an address")
+    if family == AF_INET:
+        return inet_ntop(AF_INET, data[bounds[0] : bounds[0] + 4])
+    return inet_ntop(AF_INET6, data[bounds[0] : bounds[0] + 16])
+
+
+def _decode_netmask(data: bytes, bounds: tuple[int, int] | None, family: str) -> int | str:
+    if family == "ipv6":
+        return _number(data, bounds)
+    mask = _number(data, bounds, big_endian=True)
+    prefix = bin(mask).count("1")
+    if mask == (0xFFFFFFFF << (32 - prefix)) & 0xFFFFFFFF:
+        return prefix
+    return inet_ntop(AF_INET, mask.to_bytes(4, "big"))
+
+
+def decode_service(data: bytes, start: int, end: int) -> VirtualService:
+    """The service of a NEW_SERVICE message whose attributes lie between two offsets."""
+    nest = attributes(data, start, end).get(ATTR_SERVICE)
+    if nest is None:
+        raise MalformedMessage("a service message without a service")
+    has = attributes(data, *nest).get
+    family_number = _number(data, has(SVC_AF))
+    family = FAMILY_NAMES.get(family_number)
+    if family is None:
+        raise MalformedMessage(f"a service of the address family {family_number}")
+    if has(SVC_FWMARK) is not None:
+        key = ServiceKey(family, fwmark=_number(data, has(SVC_FWMARK)))
+    else:
+        protocol = _number(data, has(SVC_PROTOCOL))
+        key = ServiceKey(
+            family,
+            PROTOCOL_NAMES.get(protocol, str(protocol)),
+            _address(data, has(SVC_ADDR), family_number),
+            _number(data, has(SVC_PORT), big_endian=True),
+        )
+    scheduler = _string(data, has(SVC_SCHED_NAME))
+    names = scheduler_flag_names(scheduler)
+    flags_and_mask = has(SVC_FLAGS)
+    flags = _U32.unpack_from(data, flags_and_mask[0])[0] if flags_and_mask else 0
+    persistent = bool(flags & PERSISTENT)
+    return VirtualService(
+        key,
+        scheduler,
+        tuple(name for name, bit in zip(names, SCHEDULER_BITS) if flags & bit),
+        _number(data, has(SVC_TIMEOUT)) if persistent else 0,
+        _decode_netmask(data, has(SVC_NETMASK), family) if persistent else FULL_PREFIX[family],
+        _string(data, has(SVC_PE_NAME)),
+        bool(flags & ONEPACKET),
+    )
+
+
+def decode_real_server(data: bytes, start: int, end: int, service_family: str) -> RealServer:
+    """The real server of a NEW_DEST message whose attributes lie between two offsets."""
+    nest = attributes(data, start, end).get(ATTR_DEST)
+    if nest is None:
+        raise MalformedMessage("a real server message without a real server")
+    has = attributes(data, *nest).get
+    family = _number(data, has(DEST_ADDR_FAMILY)) or FAMILY_NUMBERS[service_family]
+    if family not in FAMILY_NAMES:
+        raise MalformedMessage(f"a real server of the address family {family}")
+    method = _number(data, has(DEST_FWD_METHOD)) & 7
+    forwarding = FORWARDING_NAMES.get(method, str(method))
+    tunnel = IPIP
+    if forwarding == "tunnel":
+        kind, checksum = _number(data, has(DEST_TUN_TYPE)), _number(data, has(DEST_TUN_FLAGS))
+        tunnel = Tunnel(
+            TUNNEL_NAMES.get(kind, str(kind)),
+            _number(data, has(DEST_TUN_PORT), big_endian=True),
+            CHECKSUM_NAMES.get(checksum, str(checksum)),
+        )
+    return RealServer(
+        RealServerKey(_address(data, has(DEST_ADDR), family), _number(data, has(DEST_PORT), big_endian=True)),
+        _number(data, has(DEST_WEIGHT)),
+        forwarding,
+        tunnel,
+        _number(data, has(DEST_U_THRESH)),
+        _number(data, has(DEST_L_THRESH)),
+    )
+
+
+class Recogniser:
+    """Knows the real servers that are wanted by their bytes, so that those which are as wanted need no decoding.
+
+    The bytes hold every attribute header too: a kernel that dumps them in another order is not
+    recognised, and then decoded.
+    """
+
+    _SIZE = _DEST_CONFIG.size
+    _FAMILY_AT = _DEST_CONFIG.size + _DEST_COUNTS_SIZE
+    _END = _FAMILY_AT + _DEST_FAMILY.size
+
+    def __init__(self, servers: t.Iterable[RealServer]) -> None:
+        self._known = {real_server_config(server) + _real_server_family(server): server for server in servers}
+
+    def real_server(self, data: bytes, start: int, end: int, service_family: str) -> RealServer:
+        """As decode_real_server()."""
+        at = start + 4
+        known = self._known.get(
+            data[at : at + self._SIZE] + data[at + self._FAMILY_AT : at + self._END],
+        )
+        if known is not None:
+            return known
+        return decode_real_server(data, start, end, service_family)
+
+
+def decode_info(data: bytes, start: int, end: int) -> tuple[str, int]:
+    """The version of IPVS, such as ``1.2.1``, and the size of the connection table in buckets."""
+    has = attributes(data, start, end).get
+    version = _number(data, has(INFO_VERSION))
+    return (
+        f"{version >> 16 & 0xFF}.{version >> 8 & 0xFF}.{version & 0xFF}",
+        _number(data, has(INFO_CONN_TAB_SIZE)),
+    )
+
+
+def decode_timeouts(data: bytes, start: int, end: int) -> Timeouts:
+    """The timeouts of a SET_CONFIG message."""
+    has = attributes(data, start, end).get
+    kinds = (ATTR_TIMEOUT_TCP, ATTR_TIMEOUT_TCP_FIN, ATTR_TIMEOUT_UDP)
+    return Timeouts(*(_number(data, has(kind)) for kind in kinds))
+
+
+def decode_sync_daemon(data: bytes, start: int, end: int) -> SyncDaemon:
+    """The sync daemon of a NEW_DAEMON message."""
+    nest = attributes(data, start, end).get(ATTR_DAEMON)
+    if nest is None:
+        raise MalformedMessage("a sync daemon message without a sync daemon")
+    has = attributes(data, *nest).get
+    role = _number(data, has(DAEMON_STATE))
+    if role not in ROLE_NAMES:
+        raise MalformedMessage(f"a sync daemon in the state {role}")
+    interface = data[slice(*(has(DAEMON_MCAST_IFN) or (0, 0)))].split(b"\0", 1)[0]
+    group = has(DAEMON_MCAST_GROUP6)
+    return SyncDaemon(
+        ROLE_NAMES[role],
+        interface.decode("utf-8", "surrogateescape"),
+        _number(data, has(DAEMON_SYNC_ID)),
+        _number(data, has(DAEMON_SYNC_MAXLEN)),
+        _address(data, group, AF_INET6) if group else _address(data, has(DAEMON_MCAST_GROUP), AF_INET),
+        _number(data, has(DAEMON_MCAST_PORT)),
+        _number(data, has(DAEMON_MCAST_TTL)),
+    )
+
+
+def _statistics(data: bytes, bounds: tuple[int, int] | None) -> Statistics:
+    has = (attributes(data, *bounds) if bounds else {}).get
+    return Statistics(
+        Counters(*(_number(data, has(kind)) for kind in STATS_COUNTERS)),
+        Counters(*(_number(data, has(kind)) for kind in STATS_RATES)),
+    )
+
+
+def decode_service_statistics(data: bytes, start: int, end: int) -> Statistics:
+    """The counters of a NEW_SERVICE message."""
+    has = attributes(data, *attributes(data, start, end)[ATTR_SERVICE]).get
+    return _statistics(data, has(SVC_STATS64) or has(SVC_STATS))
+
+
+def decode_real_server_statistics(data: bytes, start: int, end: int) -> tuple[Connections, Statistics]:
+    """The connections and counters of a NEW_DEST message."""
+    has = attributes(data, *attributes(data, start, end)[ATTR_DEST]).get
+    return (
+        Connections(*(_number(data, has(kind)) for kind in (DEST_ACTIVE_CONNS, DEST_INACT_CONNS, DEST_PERSIST_CONNS))),
+        _statistics(data, has(DEST_STATS64) or has(DEST_STATS)),
+    )

@@ -1,0 +1,333 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How long big tables take, against ipvsadm(8) in the same kernel, as a table in markdown.
+
+`tests/kernel/run --bench` runs this inside; `bench.py --into FILE` prints what another one printed
+to its standard input, and replaces the like in a file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import cProfile
+import ctypes
+import importlib.metadata
+import io
+import json
+import os
+import platform
+import pstats
+import re
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, TextIO
+
+from ansible_collections.lvs.ipvs.plugins.module_utils import _run
+
+SERVICES, SERVERS = 4000, 10
+RULES = SERVICES * (1 + SERVERS)
+FEW_SERVICES, FEW_SERVERS = 5, 9
+
+Words = list[dict[str, Any]]
+Runs = list[float]
+
+
+def services(count: int, servers: int) -> Words:
+    return [
+        {
+            "protocol": "tcp",
+            "address": f"192.0.{number >> 8}.{number & 255}",
+            "port": 80,
+            "scheduler": "rr",
+            "real_servers": [{"address": f"198.18.{number >> 8}.{n + 1}", "port": 8080} for n in range(servers)],
+        }
+        for number in range(1, count + 1)
+    ]
+
+
+def rules(words: Words) -> list[str]:
+    """The same for ipvsadm -R."""
+    lines = []
+    for service in words:
+        key = f"-t {service['address']}:{service['port']}"
+        lines.append(f"-A {key} -s {service['scheduler']}")
+        lines += [f"-a {key} -r {server['address']}:{server['port']} -m -w 1" for server in service["real_servers"]]
+    return lines
+
+
+# --- one measurement each -----------------------------------------------------------
+
+kept: list[TextIO] = []
+
+
+def empty_table() -> None:
+    """A new network namespace. The old one stays, for to clean it up would take time from what is measured."""
+    kept.append(open("/proc/self/ns/net"))  # noqa: SIM115  # as long as this process
+    if ctypes.CDLL(None, use_errno=True).unshare(0x40000000):  # CLONE_NEWNET
+        raise OSError(ctypes.get_errno(), "unshare")
+    # Without its loopback, no address is a unicast one.
+    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+
+
+def timed(job: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    job()
+    return time.perf_counter() - began
+
+
+def library(words: Words) -> dict[str, Any]:
+    """All that the module does between Ansible's handing over of its options and the result."""
+    params = {"services": words, "purge": "all", "record": None, "drains": None}
+    module: Any = SimpleNamespace(params=params, check_mode=False, _diff=False)
+    return _run.table(module)
+
+
+MODULE = """
+import json, sys
+from ansible.module_utils.testing import patch_module_args
+from ansible_collections.lvs.ipvs.plugins.modules import table
+with patch_module_args(json.load(sys.stdin)):
+    table.main()
+"""
+
+
+def module_process(words: Words) -> tuple[float, float, int]:
+    """The module in a process of its own, from its start to its end: seconds, peak memory in MB, number of steps."""
+    with tempfile.TemporaryFile("w+") as given, tempfile.TemporaryFile("w+") as said:
+        json.dump({"services": words, "purge": "all"}, given)
+        given.seek(0)
+        began = time.perf_counter()
+        process = subprocess.Popen([sys.executable, "-c", MODULE], stdin=given, stdout=said)
+        _pid, status, usage = os.wait4(process.pid, 0)
+        took = time.perf_counter() - began
+        process.returncode = os.waitstatus_to_exitcode(status)
+        said.seek(0)
+        result = json.load(said)
+    assert not process.returncode, result
+    return took, usage.ru_maxrss / 1024, result["step_count"]
+
+
+def ipvsadm(*arguments: str, stdin: str | None = None) -> None:
+    with tempfile.TemporaryFile("w+") as given:
+        given.write(stdin or "")
+        given.seek(0)
+        subprocess.run(["ipvsadm", *arguments], stdin=given, stdout=subprocess.DEVNULL, check=True)
+
+
+def datagrams(job: Callable[[], object]) -> list[int]:
+    """The sizes of the datagrams to the kernel."""
+    sent: list[int] = []
+    real = socket.socket
+
+    class Spy(real):  # type: ignore[misc, valid-type]  # mypy wants a class by its own name
+        def send(self, data: Any, *args: Any) -> int:
+            sent.append(len(data))
+            return int(super().send(data, *args))
+
+    socket.socket = Spy  # type: ignore[misc]  # until the job is done
+    try:
+        job()
+    finally:
+        socket.socket = real  # type: ignore[misc]  # as it was
+    return sent
+
+
+def playbook(tasks: list[dict[str, Any]]) -> float:
+    """Seconds of ansible-playbook with these tasks on this host."""
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+        json.dump([{"hosts": "localhost", "gather_facts": False, "tasks": tasks}], file)
+        file.flush()
+        call = ["ansible-playbook", "-c", "local", "-i", "localhost,", file.name]
+        interpreter = ["-e", f"ansible_python_interpreter={sys.executable}"]
+        return timed(lambda: subprocess.run([*call, *interpreter], stdout=subprocess.DEVNULL, check=True))
+
+
+# --- the table ----------------------------------------------------------------------
+
+
+def spread(runs: Runs, unit: str = "s") -> str:
+    digits = 0 if unit == "MB" else 2
+    text = f"{statistics.median(runs):.{digits}f} {unit}"
+    return text if len(runs) < 2 else f"{text} ({min(runs):.{digits}f} to {max(runs):.{digits}f})"
+
+
+def ratio(runs: Runs, others: Runs) -> float:
+    return statistics.median(runs) / statistics.median(others)
+
+
+def measure(repeat: int, with_playbooks: bool) -> list[list[str]]:
+    """The rows. Of each repetition every figure is taken in turn, so that a disturbance meets all of them."""
+    words = services(SERVICES, SERVERS)
+    text = "\n".join(rules(words)) + "\n"
+    names = "ipvsadm -R", "load", "load module", "ipvsadm -Sn", "same", "same module", "one", "one module"
+    runs: dict[str, Runs] = {name: [] for name in (*names, "memory", "memory same")}
+
+    changed = json.loads(json.dumps(words))
+    for _ in range(repeat):
+        empty_table()
+        runs["ipvsadm -R"].append(timed(lambda: ipvsadm("-R", stdin=text)))
+        empty_table()
+        took, memory, count = module_process(words)
+        assert count == RULES
+        runs["load module"].append(took)
+        runs["memory"].append(memory)
+        empty_table()
+        runs["load"].append(timed(lambda: library(words)))
+
+        runs["ipvsadm -Sn"].append(timed(lambda: ipvsadm("-Sn")))
+        runs["same"].append(timed(lambda: library(words)))
+        took, memory, count = module_process(words)
+        assert count == 0
+        runs["same module"].append(took)
+        runs["memory same"].append(memory)
+
+        changed[SERVICES // 2]["real_servers"][3]["weight"] = 2
+        runs["one"].append(timed(lambda: library(changed)))
+        changed[SERVICES // 2]["real_servers"][3]["weight"] = 3
+        took, memory, count = module_process(changed)
+        assert count == 1
+        runs["one module"].append(took)
+    quiet = len(datagrams(lambda: library(changed)))
+    changed[SERVICES // 2]["real_servers"][3]["weight"] = 4
+    messages = len(datagrams(lambda: library(changed))) - quiet
+
+    def row(what: str, target: str, ours: Runs, theirs: Runs, limit: float) -> list[str]:
+        found = ratio(ours, theirs)
+        return [what, target, f"{found:.2f} x", spread(ours), spread(theirs), "yes" if found <= limit else "**no**"]
+
+    load, same, change = (
+        f"load {SERVICES:,} services x {SERVERS} real servers into an empty table",
+        "read and diff that table when nothing is to do",
+        f"change one real server of {RULES:,} rules",
+    )
+    rows = [
+        row(f"{load}: library", "<= 0.2 x `ipvsadm -R`", runs["load"], runs["ipvsadm -R"], 0.2),
+        row(f"{load}: module process", "", runs["load module"], runs["ipvsadm -R"], 0.2),
+        row(f"{same}: library", "<= 1.0 x `ipvsadm -Sn`", runs["same"], runs["ipvsadm -Sn"], 1),
+        row(f"{same}: module process", "", runs["same module"], runs["ipvsadm -Sn"], 1),
+        row(f"{change}: library", "<= 1.1 x the same with nothing to do", runs["one"], runs["same"], 1.1),
+        row(f"{change}: module process", "", runs["one module"], runs["same module"], 1.1),
+        [f"{change}: messages", "exactly 1", str(messages), "", "", "yes" if messages == 1 else "**no**"],
+    ]
+    for name, what in (("memory", "that loads them"), ("memory same", "with nothing to do")):
+        peak = max(runs[name])
+        met = "yes" if peak <= 200 else "**no**"
+        ours = spread(runs[name], "MB")
+        rows.append([f"peak memory of the module process {what}", "<= 200 MB", f"{peak:.0f} MB", ours, "", met])
+    if with_playbooks:
+        rows += few_rules()
+    return rows
+
+
+def weighted(words: Words, weight: int) -> Words:
+    return [
+        {**service, "real_servers": [{**server, "weight": weight} for server in service["real_servers"]]}
+        for service in words
+    ]
+
+
+def few_rules() -> list[list[str]]:
+    """One task against many: the task alone in its playbook, and where others went before, whose start it shares."""
+    words = services(FEW_SERVICES, FEW_SERVERS)
+    commands = [{"ansible.builtin.command": f"ipvsadm {rule}"} for rule in rules(words)]
+    calls = [{"lvs.ipvs.table": {"services": weighted(words, weight)}} for weight in (1, 2, 3, 4)]
+    none: list[dict[str, Any]] = []
+    start = statistics.median(playbook(none) for _ in range(3))
+    empty_table()
+    fifty = playbook(commands) - start
+    alone, further = [], []
+    for _ in range(3):
+        empty_table()
+        alone.append(playbook(calls[:1]) - start)
+        empty_table()
+        further.append((playbook(calls) - start - alone[-1]) / (len(calls) - 1))
+    what = f"{len(commands)} rules by one `table` task against {len(commands)} `command: ipvsadm` tasks"
+    rows = []
+    for ours, how in (
+        (alone, f"alone in a playbook, less the {start:.1f} s of one without tasks"),
+        (further, "not the first of its playbook"),
+    ):
+        faster = fifty / statistics.median(ours)
+        met = "yes" if faster >= 30 else "**no**"
+        rows.append([f"{what}: {how}", ">= 30 x faster", f"{faster:.0f} x", spread(ours), spread([fifty]), met])
+    return rows
+
+
+def profile() -> str:
+    """Where the time goes, in the library."""
+    words = services(SERVICES, SERVERS)
+    empty_table()
+    out = io.StringIO()
+    for _ in ("load", "same"):
+        profiler = cProfile.Profile()
+        profiler.runcall(library, words)
+        pstats.Stats(profiler, stream=out).sort_stats("tottime").print_stats(14)
+    return re.sub(r"\S*/(\w+\.py)", r"\1", out.getvalue())
+
+
+def in_user_mode() -> bool:
+    return "User Mode Linux" in Path("/proc/cpuinfo").read_text()
+
+
+def machine() -> str:
+    cpu = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
+    version = subprocess.run(["ipvsadm", "--version"], capture_output=True, text=True, check=True).stdout.split()[1]
+    where = "user-mode Linux" if in_user_mode() else f"{cpu[1] if cpu else 'unknown'}, {os.cpu_count()} processors"
+    return (
+        f"Linux {platform.release()} ({where}), Python {platform.python_version()}, "
+        f"pyroute2 {importlib.metadata.version('pyroute2')}, ipvsadm {version}"
+    )
+
+
+def block(name: str, text: str) -> str:
+    return f"<!-- begin {name} -->\n{text}\n<!-- end {name} -->"
+
+
+def put(file: Path) -> None:
+    """What comes in goes out, and its blocks into the file."""
+    text = sys.stdin.read()
+    print(text, end="")
+    whole = file.read_text()
+    for found in re.finditer(r"<!-- begin (.+) -->.*?<!-- end \1 -->", text, re.S):
+        pattern = rf"<!-- begin {re.escape(found[1])} -->.*?<!-- end {re.escape(found[1])} -->"
+        assert re.search(pattern, whole, re.S), f"{file} has no place for {found[1]}"
+        before, after = re.split(pattern, whole, maxsplit=1, flags=re.S)
+        whole = before + found[0] + after
+    file.write_text(whole)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Times of big tables, as markdown.")
+    parser.add_argument("--repeat", type=int, default=5, help="runs of each figure (default: %(default)s)")
+    parser.add_argument("--profile", action="store_true", help="where the time goes, in place of the figures")
+    parser.add_argument("--no-playbooks", action="store_true", help="without the runs of ansible-playbook")
+    parser.add_argument(
+        "--into", type=Path, metavar="FILE", help="replace a block of a file by that of the standard input"
+    )
+    options = parser.parse_args()
+    if options.into:
+        put(options.into)
+        return
+    if options.profile:
+        print(profile())
+        return
+    head = ["what", "target", "found", "ours", "theirs", "met"]
+    with_playbooks = not options.no_playbooks and shutil.which("ansible-playbook") is not None
+    lines = [f"Each figure is the median of {options.repeat} runs, with the least and the most. {machine()}.", ""]
+    lines += [
+        "| " + " | ".join(cells) + " |"
+        for cells in (head, ["---"] * len(head), *measure(options.repeat, with_playbooks))
+    ]
+    print(block("user-mode Linux" if in_user_mode() else "the lab", "\n".join(lines)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,426 @@
+# Copyright (c) 2026, the lvs.ipvs authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+
+from ansible_collections.lvs.ipvs.plugins.module_utils import _cluster, _options
+
+GROUPS = {
+    "all": ["lb1", "lb2", "web1", "web2", "web3", "database"],
+    "directors": ["lb1", "lb2"],
+    "web": ["web1", "web2", "web3"],
+    "storage": ["database"],
+    "nobody": [],
+}
+HOSTVARS: dict[str, dict[str, t.Any]] = {
+    "lb1": {"lvs_address": "198.51.100.11", "lvs_address6": "2001:db8:b::11"},
+    "lb2": {"lvs_address": "198.51.100.12", "lvs_address6": "2001:db8:b::12"},
+    "web1": {"lvs_address": "198.51.100.21", "lvs_address6": "2001:db8:b::21"},
+    "web2": {"lvs_address": "198.51.100.22", "lvs_address6": "2001:db8:b::22", "lvs_weight": 0},
+    "web3": {"lvs_address": "198.51.100.23", "lvs_weight": 3},
+    "database": {},
+}
+WEB = {
+    "name": "web",
+    "protocol": "tcp",
+    "address": "192.0.2.10",
+    "port": 80,
+    "scheduler": "lc",
+    "real_servers": [{"group": "web"}],
+}
+
+
+def web(**changes: t.Any) -> dict[str, t.Any]:
+    return {**WEB, **changes}
+
+
+def read(*declared: dict[str, t.Any], groups: t.Any = None, hostvars: t.Any = None) -> list[_cluster.Service]:
+    return _cluster.services(list(declared), groups or GROUPS, hostvars or HOSTVARS)
+
+
+def findings(*declared: t.Any, groups: t.Any = None, hostvars: t.Any = None) -> tuple[str, ...]:
+    with pytest.raises(_cluster.ClusterError) as caught:
+        read(*declared, groups=groups, hostvars=hostvars)
+    return caught.value.findings
+
+
+def test_a_group_becomes_its_hosts_with_their_addresses_and_weights() -> None:
+    assert _cluster.director_services(read(WEB)) == [
+        {
+            "protocol": "tcp",
+            "address": "192.0.2.10",
+            "port": 80,
+            "scheduler": "lc",
+            "real_servers": [
+                {"address": "198.51.100.21"},
+                {"address": "198.51.100.22", "weight": 0},
+                {"address": "198.51.100.23", "weight": 3},
+            ],
+        }
+    ]
+
+
+def test_the_table_accepts_what_the_director_needs() -> None:
+    everything = web(
+        scheduler="mh",
+        scheduler_flags=["mh-port"],
+        persistence_timeout=60,
+        persistence_netmask=24,
+        forwarding="tunnel",
+        tunnel={"type": "gue", "port": 6080},
+        real_servers=[{"group": "web", "upper_threshold": 9}, {"address": "203.0.113.9", "forwarding": "direct"}],
+    )
+    table = _options.parse_services(
+        _cluster.director_services(read(everything, web(name="v6", address="2001:db8:f::10", real_servers=[])))
+    )
+    (entry, empty) = table.values()
+    assert [server.forwarding for server in entry.real_servers.values()] == ["tunnel"] * 3 + ["direct"]
+    assert [server.tunnel.port for server in entry.real_servers.values()] == [6080] * 3 + [0]
+    assert empty.real_servers == {}
+
+
+def test_an_entry_applies_its_options_to_each_host_of_its_group() -> None:
+    (service,) = _cluster.director_services(read(web(real_servers=[{"group": "web", "port": 8080, "weight": 7}])))
+    assert [(server["port"], server["weight"]) for server in service["real_servers"]] == [(8080, 7)] * 3
+
+
+def test_an_option_left_to_its_default_is_not_passed_on() -> None:
+    (service,) = _cluster.director_services(read(web(persistence_engine=None, fwmark=None)))
+    assert "persistence_engine" not in service
+    assert "fwmark" not in service
+
+
+def test_keepalived_owns_the_services_with_a_health_check() -> None:
+    checked = web(name="checked", port=443, health_check={"tcp": {}})
+    cluster = read(WEB, checked)
+    assert [service["port"] for service in _cluster.director_services(cluster)] == [80]
+    (service,) = _cluster.health_checked_services(cluster)
+    assert (service["name"], service["health_check"], len(service["real_servers"])) == ("checked", {"tcp": {}}, 3)
+
+
+@pytest.mark.parametrize("health_check", [{}, []])
+def test_an_empty_health_check_is_one(health_check: t.Any) -> None:
+    assert _cluster.director_services(read(web(health_check=health_check))) == []
+
+
+def test_virtual_addresses_are_listed_once_in_canonical_form() -> None:
+    cluster = read(
+        WEB,
+        web(name="tls", port=443),
+        web(name="v6", address="2001:DB8:F:0::10", real_servers=[]),
+        {"name": "marked", "fwmark": 7, "real_servers": [{"group": "web"}]},
+    )
+    assert _cluster.vips(cluster) == ["192.0.2.10", "2001:db8:f::10"]
+
+
+@pytest.mark.parametrize(
+    ("options", "addresses"),
+    [
+        ({"address": "2001:db8:f::10"}, ["2001:db8:b::21", "2001:db8:b::22"]),
+        (
+            {"fwmark": 7, "family": "ipv6", "protocol": None, "address": None, "port": None},
+            ["2001:db8:b::21", "2001:db8:b::22"],
+        ),
+    ],
+)
+def test_a_service_gets_the_addresses_of_its_family(options: dict[str, t.Any], addresses: list[str]) -> None:
+    groups = {**GROUPS, "web": ["web1", "web2"]}
+    (service,) = _cluster.director_services(read(web(**options), groups=groups))
+    assert [server["address"] for server in service["real_servers"]] == addresses
+
+
+def test_a_tunnel_may_cross_families() -> None:
+    (service,) = _cluster.director_services(read(web(address="2001:db8:f::10", forwarding="tunnel")))
+    assert [server["address"] for server in service["real_servers"]] == [
+        "2001:db8:b::21",
+        "2001:db8:b::22",
+        "198.51.100.23",
+    ]
+
+
+def test_forwarding_methods_are_told_by_family() -> None:
+    mixed = web(real_servers=[{"group": "web"}, {"address": "203.0.113.9", "forwarding": "tunnel"}])
+    six = web(name="six", address="2001:db8:f::10", forwarding="direct", real_servers=[{"address": "2001:db8::1"}])
+    assert _cluster.forwarding_methods(read(mixed, six)) == {"ipv4": ["masquerade", "tunnel"], "ipv6": ["direct"]}
+    assert _cluster.forwarding_methods(read(web(real_servers=[]))) == {"ipv4": [], "ipv6": []}
+
+
+def test_a_real_server_learns_its_end_and_the_directors_end() -> None:
+    cluster = read(WEB, web(name="other", port=81, real_servers=[{"address": "198.51.100.22"}]))
+    assert _cluster.real_server_services(cluster, "web1", GROUPS, HOSTVARS) == [
+        {
+            "name": "web",
+            "family": "ipv4",
+            "protocol": "tcp",
+            "address": "192.0.2.10",
+            "addresses": ["192.0.2.10"],
+            "port": 80,
+            "fwmark": None,
+            "forwarding": "masquerade",
+            "tunnel": None,
+            "server_address": "198.51.100.21",
+            "server_port": 80,
+            "directors": ["198.51.100.11", "198.51.100.12"],
+            "gateway": "198.51.100.11",
+        }
+    ]
+
+
+def test_a_host_that_is_listed_by_its_address_serves_too() -> None:
+    cluster = read(
+        web(real_servers=[{"address": "2001:db8:b:0::22", "forwarding": "tunnel", "tunnel": {"type": "gre"}}])
+    )
+    (service,) = _cluster.real_server_services(cluster, "web2", GROUPS, HOSTVARS)
+    assert service["tunnel"] == {"type": "gre", "port": 0, "checksum": "none"}
+    assert service["directors"] == ["2001:db8:b::11", "2001:db8:b::12"]
+
+
+def test_who_serves_nothing_gets_nothing() -> None:
+    assert _cluster.real_server_services(read(WEB), "database", GROUPS, HOSTVARS) == []
+
+
+def test_health_checked_services_are_served_like_the_others() -> None:
+    cluster = read(web(health_check={"tcp": {}}))
+    assert len(_cluster.real_server_services(cluster, "web1", GROUPS, HOSTVARS)) == 1
+
+
+def test_the_holder_of_the_virtual_addresses_is_the_gateway() -> None:
+    for holder, gateway in ((None, "198.51.100.11"), ("lb2", "198.51.100.12"), ("", None)):
+        (service,) = _cluster.real_server_services(read(WEB), "web1", GROUPS, HOSTVARS, holder)
+        assert service["gateway"] == gateway
+
+
+@pytest.mark.parametrize("told_by", ["lb1", "web1"])
+@pytest.mark.parametrize(
+    "told", ["198.51.100.1", ["198.51.100.1/24"], [{"address": "198.51.100.1", "interface": "eth1"}]]
+)
+def test_a_gateway_that_moves_goes_before_that_of_one_director(told_by: str, told: t.Any) -> None:
+    hostvars = {**HOSTVARS, told_by: {**HOSTVARS[told_by], "lvs_gateway": told}}
+    [service] = _cluster.real_server_services(read(WEB), "web1", GROUPS, hostvars, vip_holder="")
+    assert service["gateway"] == "198.51.100.1"
+
+
+def test_a_gateway_that_is_no_address_is_refused() -> None:
+    hostvars = {**HOSTVARS, "lb2": {**HOSTVARS["lb2"], "lvs_gateway": "gateway"}}
+    with pytest.raises(_cluster.ClusterError, match="host lb2: lvs_gateway: "):
+        _cluster.real_server_services(read(WEB), "web1", GROUPS, hostvars)
+
+
+def test_a_holder_that_is_no_director_is_refused() -> None:
+    with pytest.raises(_cluster.ClusterError, match='director_vip_holder: host "web1" is not in the group "directors"'):
+        _cluster.real_server_services(read(WEB), "web1", GROUPS, HOSTVARS, "web1")
+
+
+@pytest.mark.parametrize(
+    ("declared", "expected"),
+    [
+        (
+            web(real_servers=[{"group": "wbe"}]),
+            'lvs_services[0] (web).real_servers[0].group: there is no group "wbe" in the inventory',
+        ),
+        (
+            web(real_servers=[{"group": ["web"]}]),
+            "lvs_services[0] (web).real_servers[0].group: there is no group \"['web']\" in the inventory",
+        ),
+        (
+            web(real_servers=[{"group": "storage"}]),
+            'lvs_services[0] (web).real_servers[0]: host database of group "storage" has no lvs_address or lvs_address6 with an ipv4 address',
+        ),
+        (
+            web(forwarding="tunnel", real_servers=[{"group": "storage"}]),
+            'lvs_services[0] (web).real_servers[0]: host database of group "storage" has no lvs_address or lvs_address6',
+        ),
+        (
+            web(address="2001:db8:f::10"),
+            'lvs_services[0] (web).real_servers[0]: host web3 of group "web" has no lvs_address or lvs_address6 with an ipv6 address',
+        ),
+        (web(real_servers=[{}]), "lvs_services[0] (web).real_servers[0]: needs either group or address"),
+        (
+            web(real_servers=[{"group": "web", "address": "203.0.113.9"}]),
+            "lvs_services[0] (web).real_servers[0]: needs either group or address",
+        ),
+        (
+            web(real_servers=[{"group": "web", "wieght": 1}]),
+            "lvs_services[0] (web).real_servers[0].wieght: there is no such option here",
+        ),
+        (web(real_servers=["web"]), "lvs_services[0] (web).real_servers[0]: must be a dictionary"),
+        (web(real_servers="web"), "lvs_services[0] (web).real_servers: must be a list"),
+        (
+            web(real_servers=[{"group": "web"}, {"address": "198.51.100.22"}]),
+            "lvs_services[0] (web).real_servers[1]: host web2, 198.51.100.22:80, is in lvs_services[0] (web).real_servers[0] already",
+        ),
+        (
+            web(real_servers=[{"address": "203.0.113.9"}] * 2),
+            "lvs_services[0] (web).real_servers[1]: 203.0.113.9:80 is in lvs_services[0] (web).real_servers[0] already",
+        ),
+        (web(schedular="rr"), "lvs_services[0].schedular: there is no such option here"),
+        (web(port=70000), "lvs_services[0] (web).port: 70000 is not an integer from 0 to 65535"),
+        (web(name=None, address="nowhere"), "lvs_services[0].address: 'nowhere' is not an IPv4 or IPv6 address"),
+        (web(forwarding="nat"), "lvs_services[0] (web).forwarding: 'nat' is not one of masquerade, direct, tunnel"),
+        (
+            web(tunnel={"type": "gue"}),
+            "lvs_services[0] (web).tunnel.port: a gue tunnel needs a UDP port from 1 to 65535",
+        ),
+        (
+            web(real_servers=[{"group": "web", "weight": -1}]),
+            "lvs_services[0] (web).real_servers[0] (host web1).weight: -1 is not an integer from 0 to 2147483647",
+        ),
+        (web(name=7), "lvs_services[0].name: 7 is not a name"),
+        ("web", "lvs_services[0]: must be a dictionary"),
+    ],
+)
+def test_what_is_wrong_is_told_with_its_path(declared: t.Any, expected: str) -> None:
+    assert expected in findings(declared)
+
+
+def test_all_findings_are_told_at_once() -> None:
+    told = findings(web(port=-1), web(name="b", port=81, real_servers=[{"group": "wbe"}]), web(name="c", port=82, x=1))
+    assert [line.split(":")[0] for line in told] == [
+        "lvs_services[0] (web).port",
+        "lvs_services[1] (b).real_servers[0].group",
+        "lvs_services[2].x",
+    ]
+
+
+def test_two_services_with_one_key_are_named_both() -> None:
+    assert findings(WEB, web(name="other", port=81), web(name="again")) == (
+        "lvs_services[2]: is the same service as lvs_services[0]: tcp 192.0.2.10:80",
+    )
+
+
+def test_a_service_of_keepalived_may_not_be_a_service_of_the_modules_too() -> None:
+    assert findings(WEB, web(name="checked", health_check={})) == (
+        "lvs_services[1]: is the same service as lvs_services[0]: tcp 192.0.2.10:80",
+    )
+
+
+def test_two_services_with_one_name_are_refused() -> None:
+    assert findings(WEB, web(port=81)) == ("lvs_services[1].name: 'web' is the name of lvs_services[0] already",)
+
+
+def test_a_service_without_a_name_is_named_after_its_key() -> None:
+    assert read(web(name=None))[0].name == "tcp 192.0.2.10:80"
+
+
+@pytest.mark.parametrize("declared", ["web", {"web": {}}, None, 3])
+def test_the_declaration_must_be_a_list(declared: t.Any) -> None:
+    with pytest.raises(_cluster.ClusterError, match=r"^lvs_services: must be a list of services$"):
+        _cluster.services(declared, GROUPS, HOSTVARS)
+
+
+def test_one_host_twice_under_two_ports_is_two_real_servers() -> None:
+    declared = web(real_servers=[{"group": "web"}, {"group": "web", "port": 8080}])
+    assert len(_cluster.director_services(read(declared))[0]["real_servers"]) == 6
+
+
+def test_a_cluster_without_directors_is_refused() -> None:
+    assert findings(WEB, groups={**GROUPS, "directors": []}) == ('groups: there is no host in the group "directors"',)
+
+
+def test_one_address_on_two_hosts_is_refused() -> None:
+    hostvars = {**HOSTVARS, "web3": HOSTVARS["web1"]}
+    assert "host web3: 198.51.100.21 is the address of host web1 already" in findings(WEB, hostvars=hostvars)
+
+
+def test_an_address_that_is_none_is_refused_with_the_host() -> None:
+    hostvars = {**HOSTVARS, "web3": {"lvs_address": "198.51.100.0/24"}}
+    assert "host web3: lvs_address: '198.51.100.0/24' is not an IPv4 or IPv6 address" in findings(
+        WEB, hostvars=hostvars
+    )
+
+
+class Lazy(dict):
+    """Variables that are templated as they are read, as Ansible's are."""
+
+    def __getitem__(self, key: str) -> t.Any:
+        value = super().__getitem__(key)
+        if value == "{{ nothing }}":
+            raise RuntimeError("'nothing' is undefined")
+        return value
+
+    def get(self, key: str, default: t.Any = None) -> t.Any:
+        return self[key] if super().__contains__(key) else default
+
+
+@pytest.mark.parametrize("variable", ["lvs_address", "lvs_weight"])
+def test_a_host_variable_that_cannot_be_templated_is_named(variable: str) -> None:
+    hostvars = {**HOSTVARS, "web1": Lazy({**HOSTVARS["web1"], variable: "{{ nothing }}"})}
+    assert f"host web1: {variable}: 'nothing' is undefined" in findings(WEB, hostvars=hostvars)
+
+
+def test_an_option_that_cannot_be_templated_is_named() -> None:
+    assert findings(Lazy(web(port="{{ nothing }}"))) == ("lvs_services[0].port: 'nothing' is undefined",)
+
+
+def test_hosts_that_no_service_names_may_say_what_they_like() -> None:
+    hostvars = {**HOSTVARS, "database": Lazy({"lvs_address": "{{ nothing }}"})}
+    assert len(read(WEB, hostvars=hostvars)) == 1
+
+
+def test_an_empty_group_and_an_empty_list_are_values() -> None:
+    for declared in (web(real_servers=[{"group": "nobody"}]), web(real_servers=[])):
+        assert _cluster.director_services(read(declared))[0]["real_servers"] == []
+
+
+# -- services by firewall mark --
+
+
+def marked(*mark: t.Any, **changes: t.Any) -> dict[str, t.Any]:
+    return {"name": "shop", "fwmark": 7, "mark": list(mark), "real_servers": [{"group": "web"}], **changes}
+
+
+HTTP = {"protocol": "tcp", "address": "192.0.2.10", "ports": [443, "80", "8000-8010"]}
+
+
+def test_what_is_marked_is_read_and_its_addresses_are_virtual_ones() -> None:
+    dns = {"protocol": "udp", "address": "192.0.2.11"}
+    cluster = read(marked(HTTP, dns), WEB)
+    assert cluster[0].marks == (
+        ("tcp", "192.0.2.10", ((80, 80), (443, 443), (8000, 8010))),
+        ("udp", "192.0.2.11", ()),
+    )
+    assert _cluster.vips(cluster) == ["192.0.2.10", "192.0.2.11"]
+    assert "mark" not in _cluster.director_services(cluster)[0]
+    serves = _cluster.real_server_services(cluster, "web1", GROUPS, HOSTVARS)
+    assert [(service["address"], service["addresses"]) for service in serves] == [
+        (None, ["192.0.2.10", "192.0.2.11"]),
+        ("192.0.2.10", ["192.0.2.10"]),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("service", "expected"),
+    [
+        (web(mark=[HTTP]), "lvs_services[0] (web).mark: is for services by fwmark"),
+        (marked(mark="http"), "lvs_services[0] (shop).mark: must be a list"),
+        (marked({"protocol": "tcp"}), "lvs_services[0] (shop).mark[0].address: is required"),
+        (marked({"address": "192.0.2.1"}), "lvs_services[0] (shop).mark[0].protocol: is required"),
+        (marked({**HTTP, "port": 80}), "lvs_services[0] (shop).mark[0].port: there is no such option here"),
+        (marked(HTTP, family="ipv6", real_servers=[]), "192.0.2.10 is not of the service's family, ipv6"),
+        (marked({**HTTP, "ports": 80}), "lvs_services[0] (shop).mark[0].ports: must be a list"),
+        (marked({**HTTP, "ports": [0]}), "lvs_services[0] (shop).mark[0].ports[0]: 0 is not"),
+        (marked({**HTTP, "ports": [80, "90-80"]}), ".mark[0].ports[1]: '90-80' ends before it begins"),
+        (marked({**HTTP, "ports": ["80-"]}), ".mark[0].ports[0]: '' is not"),
+        (marked({**HTTP, "protocol": "icmp"}), ".mark[0].protocol: "),
+    ],
+)
+def test_a_wrong_mark_is_found(service: dict[str, t.Any], expected: str) -> None:
+    assert [found for found in findings(service) if expected in found]
+
+
+@pytest.mark.parametrize(
+    ("ports", "found"),
+    [([8005], "8005"), (["8010-9000"], "8010"), ([], "80"), (["1-65535"], "80")],
+)
+def test_a_packet_has_one_mark(ports: list[t.Any], found: str) -> None:
+    other = marked({**HTTP, "ports": ports}, name="other", fwmark=8)
+    told = findings(marked(HTTP), other)[0]
+    assert told.startswith(f"lvs_services: tcp 192.0.2.10:{found} is marked twice, for ")
+    assert {"shop", "other"} <= set(told.replace(",", "").split())
+    read(marked(HTTP), marked({**HTTP, "protocol": "udp"}, name="other", fwmark=8))
+    read(marked(HTTP), marked({**HTTP, "ports": [8011, "81-442"]}, name="other", fwmark=8))

@@ -1,0 +1,222 @@
+# Copyright (c) 2026, the lvs.ipvs authors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import copy
+import typing as t
+
+import pytest
+
+from ansible_collections.lvs.ipvs.plugins.filter.parity import FilterModule
+from ansible_collections.lvs.ipvs.plugins.module_utils import _cluster, _parity
+
+GROUPS = {"all": ["lb1", "lb2", "web1", "web2"], "directors": ["lb1", "lb2"], "web": ["web1", "web2"]}
+HOSTVARS: dict[str, dict[str, t.Any]] = {
+    "lb1": {"lvs_address": "198.51.100.11", "lvs_gateway": "198.51.100.1"},
+    "lb2": {"lvs_address": "198.51.100.12", "lvs_gateway": "198.51.100.1"},
+    "web1": {"lvs_address": "198.51.100.21"},
+    "web2": {"lvs_address": "198.51.100.22"},
+}
+VIP, GATEWAY = "192.0.2.10", "198.51.100.1"
+WEB = {
+    "name": "web",
+    "protocol": "tcp",
+    "address": VIP,
+    "port": 80,
+    "scheduler": "rr",
+    "real_servers": [{"group": "web"}],
+}
+CHECKED = {
+    **WEB,
+    "name": "checked",
+    "port": 443,
+    "health_check": {"tcp": {}, "sorry_server": {"address": "198.51.100.99"}},
+}
+DAEMON = {"interface": "back", "id": 7, "multicast_group": "224.0.0.81", "multicast_port": 8848}
+MASTER, BACKUP = {**DAEMON, "role": "master"}, {**DAEMON, "role": "backup"}
+
+
+def entry(port: int) -> dict[str, t.Any]:
+    servers = [{"address": f"198.51.100.{octet}", "port": port, "weight": 1} for octet in (21, 22)]
+    return {"protocol": "tcp", "address": VIP, "port": port, "scheduler": "rr", "real_servers": servers}
+
+
+def right() -> dict[str, t.Any]:
+    """What both directors have when all is well."""
+    return copy.deepcopy(
+        {
+            "lb1": {"services": [entry(80), entry(443)], "sync_daemons": [MASTER], "addresses": [VIP, GATEWAY]},
+            "lb2": {"services": [entry(80), entry(443)], "sync_daemons": [BACKUP], "addresses": []},
+        }
+    )
+
+
+def found(readings: t.Any, keepalived: bool = True, hostvars: t.Any = None, **options: t.Any) -> list[str]:
+    parity = FilterModule().filters()["parity"]
+    declared = [WEB, CHECKED]
+    return [
+        finding
+        for name in GROUPS["directors"]
+        for finding in parity(declared, name, GROUPS, hostvars or HOSTVARS, readings, keepalived, **options)
+    ]
+
+
+def test_nothing_is_found_where_all_is_well() -> None:
+    assert found(right()) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"scheduler": "wlc"}, ["scheduler: is wlc, the inventory says rr"]),
+        ({"persistence_timeout": 60}, ["persistence_timeout: is 60, the inventory says 0"]),
+        (
+            {"scheduler": "mh", "scheduler_flags": ["mh-port", "mh-fallback"]},
+            [
+                "scheduler: is mh, the inventory says rr",
+                "scheduler_flags: is mh-fallback, mh-port, the inventory says none",
+            ],
+        ),
+    ],
+)
+@pytest.mark.parametrize("place", [0, 1])
+def test_an_attribute_of_a_service_is_named(place: int, change: dict[str, t.Any], told: list[str]) -> None:
+    readings = right()
+    readings["lb2"]["services"][place].update(change)
+    name = ("web (tcp 192.0.2.10:80)", "checked (tcp 192.0.2.10:443)")[place]
+    assert found(readings) == [f"lb2: {name}: {finding}" for finding in told]
+
+
+def test_an_attribute_of_a_real_server_is_named_whoever_owns_it() -> None:
+    readings = right()
+    for service in readings["lb2"]["services"]:
+        service["real_servers"][1]["upper_threshold"] = 9
+    readings["lb2"]["services"][0]["real_servers"][0]["weight"] = 3
+    assert found(readings) == [
+        "lb2: web (tcp 192.0.2.10:80): real server web1 (198.51.100.21:80): weight: is 3, is to be 1",
+        "lb2: web (tcp 192.0.2.10:80): real server web2 (198.51.100.22:80): upper_threshold: is 9, is to be 0",
+        "lb2: checked (tcp 192.0.2.10:443): real server web2 (198.51.100.22:443): upper_threshold: is 9,"
+        " the inventory says 0",
+    ]
+
+
+def test_what_is_missing_and_what_is_left_over_is_named() -> None:
+    readings = right()
+    del readings["lb1"]["services"][0]["real_servers"][0]
+    readings["lb1"]["services"][1]["real_servers"] += [
+        {"address": "198.51.100.99", "port": 443},  # the sorry server
+        {"address": "198.51.100.98", "port": 443},
+    ]
+    readings["lb2"]["services"] = [entry(80), entry(81)]
+    assert found(readings) == [
+        "lb1: web (tcp 192.0.2.10:80): real server web1 (198.51.100.21:80): is not in the table",
+        "lb1: checked (tcp 192.0.2.10:443): real server 198.51.100.98:443: is in the table, and not in the inventory",
+        "lb2: checked (tcp 192.0.2.10:443): is not in the table",
+        "lb2: tcp 192.0.2.10:81: is in the table, and not in the inventory",
+    ]
+
+
+def test_a_real_server_that_failed_its_check_on_both_is_right_and_on_one_is_not() -> None:
+    readings = right()
+    del readings["lb1"]["services"][1]["real_servers"][0]
+    told = "lb2: checked (tcp 192.0.2.10:443): real server web1 (198.51.100.21:443): weight: is 1, on lb1 it is none"
+    assert found(readings) == [f"{told}: their checks differ"]
+    del readings["lb2"]["services"][1]["real_servers"][0]
+    assert found(readings) == []
+
+
+def test_who_is_drained_is_to_have_the_weight_it_is_held_at() -> None:
+    readings = right()
+    readings["lb1"]["services"][0]["real_servers"][0]["weight"] = 0
+    readings["lb1"]["drains"] = {
+        "drains": [
+            {
+                "service": {"protocol": "tcp", "address": VIP, "port": 80},
+                "real_server": {"address": "198.51.100.21", "port": 80},
+                "held_weight": 0,
+                "since": 0,
+            }
+        ]
+    }
+    assert found(readings) == []
+    readings["lb1"]["services"][0]["real_servers"][0]["weight"] = 1
+    assert len(found(readings)) == 1
+
+
+def test_two_masters_are_found_by_both() -> None:
+    readings = right()
+    readings["lb2"].update(addresses=[VIP, GATEWAY], sync_daemons=[MASTER])
+    there_are = "there are two masters"
+    assert found(readings) == [
+        f"lb1: address {VIP}: is here and on lb2: {there_are}",
+        f"lb1: address {GATEWAY}: is here and on lb2: {there_are}",
+        f"lb2: address {VIP}: is here and on lb1: {there_are}",
+        f"lb2: address {GATEWAY}: is here and on lb1: {there_are}",
+    ]
+
+
+def test_no_master_is_found_once_and_addresses_that_are_apart() -> None:
+    readings = right()
+    readings["lb1"].update(addresses=[], sync_daemons=[BACKUP])
+    assert found(readings) == [f"lb1: address {address}: no director has it" for address in (VIP, GATEWAY)]
+    readings["lb2"].update(addresses=[GATEWAY], sync_daemons=[MASTER])
+    readings["lb1"].update(addresses=[VIP], sync_daemons=[MASTER])
+    assert found(readings) == [
+        f"lb1: address {GATEWAY}: is on lb2, while others are here",
+        f"lb2: address {VIP}: is on lb1, while others are here",
+    ]
+
+
+def test_sync_daemons_have_the_role_of_their_director_and_one_id() -> None:
+    readings = right()
+    readings["lb1"]["sync_daemons"] = []
+    readings["lb2"]["sync_daemons"] = [MASTER]
+    assert found(readings) == [
+        "lb1: sync daemon: role: is none, is to be master",
+        "lb2: sync daemon: role: is master, is to be backup",
+    ]
+    readings = right()
+    readings["lb2"]["sync_daemons"][0]["id"] = 8
+    assert found(readings) == [
+        "lb1: sync daemon: id: is 7, on lb2 it is 8",
+        "lb2: sync daemon: id: is 8, on lb1 it is 7",
+    ]
+    readings = right()
+    readings["lb1"]["sync_daemons"] = readings["lb2"]["sync_daemons"] = []
+    hostvars = {name: {**told, "keepalived_sync": False} for name, told in HOSTVARS.items()}
+    assert found(readings, hostvars=hostvars) == []
+
+
+def test_without_keepalived_one_director_is_to_have_the_addresses() -> None:
+    readings = right()
+    readings["lb1"].update(addresses=[VIP], sync_daemons=[])
+    assert found(readings, keepalived=False) == []
+    assert found(readings, keepalived=False, vip_holder="") == []
+    assert found(readings, keepalived=False, vip_holder="lb2") == [
+        f"lb1: address {VIP}: is here, lb2 is to have it",
+        f"lb2: address {VIP}: is not here, lb2 is to have it",
+    ]
+
+
+def test_a_director_that_does_not_answer_is_a_finding_and_no_obstacle() -> None:
+    readings = right()
+    readings["lb1"] = None
+    assert found(readings) == [
+        "lb1: cannot be reached",
+        f"lb2: address {VIP}: no director has it",
+        f"lb2: address {GATEWAY}: no director has it",
+    ]
+
+
+def test_directors_of_another_cluster_are_not_compared() -> None:
+    hostvars = {**HOSTVARS, "lb2": {**HOSTVARS["lb2"], "lvs_cluster": "other"}}
+    assert _parity.directors("lb1", GROUPS, hostvars) == ["lb1"]
+    assert _parity.directors("lb2", GROUPS, hostvars) == ["lb2"]
+
+
+def test_addresses_that_move_are_told_in_three_forms() -> None:
+    cluster = _cluster.services([WEB], GROUPS, HOSTVARS)
+    told = _parity.floating(cluster, "2001:DB8::1/64", [{"address": "198.51.100.2"}, VIP], None)
+    assert told == [VIP, "2001:db8::1", "198.51.100.2"]

@@ -1,0 +1,262 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""lvs.ipvs.drain and the record, the sysctl and the kernel, each of which may refuse. The rest is proven by tests/kernel."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import pathlib
+import typing as t
+from collections.abc import Callable
+
+import pytest
+
+from ansible_collections.lvs.ipvs.plugins.module_utils import _drain_record, _draining, _run
+from ansible_collections.lvs.ipvs.plugins.module_utils._model import (
+    Connections,
+    RealServer,
+    RealServerKey,
+    ServiceKey,
+    Timeouts,
+)
+
+from .conftest import FakeKernel
+
+R1, R2 = ({"address": f"198.51.100.2{number}", "weight": 3} for number in (1, 2))
+WEB = {"protocol": "tcp", "address": "192.0.2.10", "port": 80, "persistence_timeout": 60, "real_servers": [R1, R2]}
+DNS = {"protocol": "udp", "address": "192.0.2.10", "port": 53, "real_servers": [R1, R2]}
+OF_WEB = "edit real server 198.51.100.21:80 of service tcp 192.0.2.10:80"
+OF_DNS = "edit real server 198.51.100.21:53 of service udp 192.0.2.10:53"
+ON, OFF = (f"set net.ipv4.vs.expire_quiescent_template to {value}" for value in (1, 0))
+
+
+class BusyKernel(FakeKernel):
+    """A kernel whose real servers have connections."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        #: Those of every real server, one look after the other; the last one stays.
+        self.looks = [Connections(0, 0, 0)]
+
+    def connections(self, key: ServiceKey) -> dict[RealServerKey, tuple[RealServer, Connections]]:
+        now = self.looks.pop(0) if len(self.looks) > 1 else self.looks[0]
+        return {server: (words, now) for server, words in self.read()[key].real_servers.items()}
+
+    def timeouts(self) -> Timeouts:
+        return Timeouts(900, 120, 300)
+
+
+@pytest.fixture
+def kernel(monkeypatch) -> BusyKernel:
+    fake = BusyKernel()
+    for floor in (_run, _draining):
+        monkeypatch.setattr(floor, "Kernel", fake.open)
+    fake.has(WEB, DNS)
+    return fake
+
+
+@pytest.fixture
+def setting(monkeypatch, tmp_path) -> pathlib.Path:
+    path = tmp_path / "expire_quiescent_template"
+    path.write_text("0\n")
+    monkeypatch.setattr(_drain_record, "SETTING", str(path))
+    return path
+
+
+@pytest.fixture
+def record(tmp_path) -> pathlib.Path:
+    return tmp_path / "var" / "drains.json"
+
+
+@pytest.fixture
+def slept(monkeypatch) -> list[float]:
+    naps: list[float] = []
+    monkeypatch.setattr("time.sleep", naps.append)
+    return naps
+
+
+@pytest.fixture
+def drain(run, record, setting, slept) -> Callable[..., dict[str, t.Any]]:
+    def call(check: bool = False, **given: t.Any) -> dict[str, t.Any]:
+        words = {"real_servers": ["198.51.100.21"], "record": str(record), **given}
+        return run("drain", check=check, diff=True, **words)
+
+    return call
+
+
+def weights(kernel: FakeKernel) -> list[int]:
+    return [server["weight"] for service in kernel.words for server in service["real_servers"]]
+
+
+def test_the_record_then_the_sysctl_then_the_weights(drain, kernel, record, setting):
+    found = []
+
+    def look() -> None:
+        words = json.loads(record.read_text())
+        found.append((len(words["drains"]), words["expire_quiescent_template"], setting.read_text(), weights(kernel)))
+
+    kernel.before_apply = look
+    assert drain()["steps"] == [ON, OF_WEB, OF_DNS]
+    assert found == [(2, 0, "1\n", [3, 3, 3, 3])]
+    assert weights(kernel) == [0, 3, 0, 3]
+    assert drain(state="enabled")["steps"] == [OF_WEB, OF_DNS, OFF]
+    # It is needed until the weights are back, and known until it is put back.
+    assert found[1] == (2, 0, "1\n", [0, 3, 0, 3])
+    assert json.loads(record.read_text()) == {"drains": []}
+
+
+def test_the_record_is_locked_while_weights_change_and_free_while_it_waits(drain, kernel, record, monkeypatch):
+    seen: list[str] = []
+
+    def state(when: str) -> Callable[..., None]:
+        def look(_seconds: float = 0) -> None:
+            with open(f"{record}.lock", "a", encoding="utf-8") as lock:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    seen.append(f"{when}: locked")
+                else:
+                    seen.append(f"{when}: free")
+
+        return look
+
+    kernel.before_apply = state("change")
+    monkeypatch.setattr("time.sleep", state("wait"))
+    kernel.looks = [Connections(1, 0, 0), Connections(1, 0, 0), Connections(0, 0, 0)]
+    drain(wait=True, remove=True)
+    assert seen == ["change: locked", "wait: free", "change: locked"]
+
+
+def test_the_wait_is_as_long_as_it_was_said_to_be(drain, kernel, slept):
+    kernel.looks = [Connections(1, 0, 0)]
+    result = drain(wait=True, wait_interval=7, wait_retries=3)
+    assert slept == [7, 7, 7]
+    assert len(result["samples"]) == 4
+    assert (result["failed"], result["changed"]) == (True, False)
+    assert result["steps"] == [ON, OF_WEB, OF_DNS, OF_WEB, OF_DNS, OFF]
+    assert weights(kernel) == [3, 3, 3, 3]
+    slept.clear()
+    assert not drain(wait=True, wait_retries=0, on_timeout="continue")["drained"]
+    assert slept == []
+
+
+def test_who_waits_for_the_drain_of_another_run_fails_with_the_numbers_and_leaves_it(drain, kernel):
+    kernel.looks = [Connections(1, 0, 0)]
+    drain()
+    result = drain(wait=True, wait_retries=1)
+    assert (result["failed"], result["changed"], result["steps"]) == (True, False, [])
+    assert result["msg"].endswith("53 of service udp 192.0.2.10:53 still has 1 active connection")
+    assert [row["waits_for"] for row in result["real_servers"]] == [{"active_connections": 1}] * 2
+    assert len(result["samples"]) == 2
+    assert weights(kernel) == [0, 3, 0, 3]
+
+
+def test_a_long_wait_is_told_in_few_samples(drain, kernel):
+    kernel.looks = [Connections(n, 0, 0) for n in range(2000, -1, -1)]
+    result = drain(wait=True, wait_retries=5000, wait_for=["active"])
+    counts = [sample["active_connections"] for sample in result["samples"]]
+    assert 50 < len(counts) <= 100
+    assert counts == sorted(counts, reverse=True)
+    assert counts[-1] == 0
+
+
+def test_check_mode_waits_for_nothing_and_says_how_many_are_left(drain, kernel, slept, record):
+    kernel.looks = [Connections(5, 0, 0)]
+    result = drain(check=True, wait=True, remove=True)
+    assert slept == []
+    assert kernel.done == []
+    assert not record.parent.exists()
+    assert not result["drained"]
+    removals = [OF_WEB.replace("edit", "remove"), OF_DNS.replace("edit", "remove")]
+    assert result["steps"] == [ON, OF_WEB, OF_DNS, *removals, OFF]
+    # Without a wait, what is there now is not removed.
+    assert drain(check=True, remove=True)["steps"] == [ON, OF_WEB, OF_DNS]
+
+
+def test_a_sysctl_that_cannot_be_set_stops_before_the_weights(drain, kernel, setting, record):
+    setting.unlink()
+    result = drain()
+    assert "expire_quiescent_template" in result["msg"]
+    assert (result["failed"], result["changed"], kernel.done) == (True, False, [])
+    assert not record.exists()
+    # Where no service is persistent, it does not matter.
+    kernel.has(DNS)
+    assert drain()["steps"] == [OF_DNS]
+
+
+def test_a_refusal_half_way_puts_back_what_was_done(drain, kernel, setting, record):
+    kernel.refuses = {OF_DNS: errno.ENOMEM}
+    result = drain()
+    assert result["msg"].startswith(f"the kernel refused to {OF_DNS}: Cannot allocate memory; 1 steps were done before")
+    assert result["msg"].endswith("; what was changed is put back")
+    assert (result["changed"], kernel.done, weights(kernel)) == (False, [OF_WEB, OF_WEB], [3, 3, 3, 3])
+    assert setting.read_text() == "0\n"
+    assert json.loads(record.read_text()) == {"drains": []}
+
+
+def test_a_refusal_of_that_too_is_told_and_repaired_by_enabled(drain, kernel, setting, record):
+    kernel.looks = [Connections(1, 0, 0)]
+
+    def refuse_from_now_on() -> None:
+        if kernel.applied == 2:
+            kernel.refuses = {OF_DNS: errno.ENOMEM}
+
+    kernel.before_apply = refuse_from_now_on
+    result = drain(wait=True)
+    assert result["msg"].startswith("not drained after 0 seconds: real server 198.51.100.21:80 ")
+    assert "to put back what was changed failed too: the kernel refused" in result["msg"]
+    assert result["changed"]
+    assert weights(kernel) == [3, 3, 0, 3]
+    kernel.refuses = {}
+    assert drain(state="enabled")["steps"] == [OF_DNS, OFF]
+    assert weights(kernel) == [3, 3, 3, 3]
+    assert setting.read_text() == "0\n"
+    assert json.loads(record.read_text()) == {"drains": []}
+
+
+def test_a_way_back_that_stops_is_gone_on_with(drain, kernel, setting):
+    drain()
+    kernel.refuses = {OF_DNS: errno.ENOMEM}
+    result = drain(state="enabled", slow_start=10, slow_start_steps=2)
+    assert (result["failed"], result["changed"], result["steps"]) == (True, True, [OF_WEB])
+    assert "running again takes up from there" in result["msg"]
+    kernel.refuses = {}
+    assert drain(state="enabled")["steps"] == [OF_WEB, OF_DNS, OFF]
+    assert weights(kernel) == [3, 3, 3, 3]
+
+
+def test_a_slow_start_takes_its_time(drain, slept):
+    drain()
+    result = drain(state="enabled", slow_start=60, slow_start_steps=4)
+    assert slept == [20, 20, 20]
+    # 1 at once, 1 still, 2, 3; as soon as none is at 0, nothing needs the sysctl.
+    assert result["steps"] == [OF_WEB, OF_DNS, OFF, OF_WEB, OF_DNS, OF_WEB, OF_DNS]
+    slept.clear()
+    drain()
+    drain(state="enabled")
+    assert slept == []
+
+
+def test_the_table_keeps_what_is_drained_while_others_lose_theirs(run, drain, kernel, record, tmp_path):
+    drain()
+    other = {**WEB, "real_servers": [R1, {**R2, "weight": 5}]}
+    given = {"services": [other, DNS], "purge": "owned", "record": str(tmp_path / "table.json"), "drains": str(record)}
+    assert run("table", **given)["steps"] == [OF_WEB.replace("100.21", "100.22")]
+    assert weights(kernel) == [0, 5, 0, 3]
+    # What is ours is written as the inventory has it.
+    services = json.loads((tmp_path / "table.json").read_text())["services"]
+    assert [server["weight"] for service in services for server in service["real_servers"]] == [3, 5, 3, 3]
+    assert run("table", **{**given, "services": [WEB, DNS]}, check=True)["held"] == [
+        "real server 198.51.100.21:80 of service tcp 192.0.2.10:80",
+        "real server 198.51.100.21:53 of service udp 192.0.2.10:53",
+    ]
+    result = run("table", **{**given, "services": [DNS]}, diff=True)
+    assert result["steps"] == ["remove service tcp 192.0.2.10:80", OFF]
+    assert result["diff"]["before"].endswith("- sysctl: net.ipv4.vs.expire_quiescent_template\n  value: 1\n")
+    assert len(json.loads(record.read_text())["drains"]) == 1
+
+
+def test_without_drains_nothing_is_said_of_them(run, kernel, record):
+    assert "held" not in run("table", services=[WEB])
+    assert not record.parent.exists()
