@@ -21,7 +21,7 @@ help:  ## print this list
 demo: system $(VENV)  ## install what is missing, boot the lab, deploy the web cluster, show it working
 	@tests/demo/demo
 
-test:  ## check, sanity, package, kernel, and the scenario nat
+test:  ## every test there is
 	@tests/tools/test-all
 
 check: lint units  ## the fast part: lint and units
@@ -44,8 +44,11 @@ kernel: system $(VENV)  ## library and modules against real kernels (KERNEL=6.12
 kernel-soak: system $(VENV)  ## the same with many more generated tables
 	@tests/kernel/run --kernel $(or $(KERNEL),all) --soak $(ARGS)
 
+# By itself, molecule's memory of a run is one for all checkouts whose folders are named alike.
+molecule: export MOLECULE_EPHEMERAL_DIRECTORY := $(CURDIR)/tests/output/molecule
+molecule: export MOLECULE_GLOB := molecule/*/molecule.yml
 molecule: system $(VENV)  ## every scenario in the lab, or one: SCENARIO=nat
-	@MOLECULE_GLOB='molecule/*/molecule.yml' molecule test $(if $(SCENARIO),--scenario-name $(SCENARIO),--all)
+	@molecule test $(if $(SCENARIO),--scenario-name $(SCENARIO),--all)
 
 bench: system $(VENV)  ## how long big tables take on a real kernel
 	@tests/kernel/run --kernel $(or $(KERNEL),6.12) --bench $(ARGS) \
