@@ -38,6 +38,9 @@ sanity: $(VENV)  ## ansible-test sanity, without containers
 package: $(VENV)  ## build the collection, install it elsewhere, read its documentation
 	@tests/sanity/package
 
+browser: system $(VENV)  ## the status page in headless Chromium
+	@pytest -q tests/browser $(ARGS)
+
 kernel: system $(VENV)  ## library and modules against real kernels (KERNEL=6.12, ARGS="-k weight")
 	@tests/kernel/run --kernel $(or $(KERNEL),all) $(ARGS)
 
@@ -75,4 +78,4 @@ clean:  ## stop the lab and remove .venv and all caches of this checkout
 	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .ansible tests/output lvs-ipvs-*.tar.gz
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help demo test check lint units sanity package kernel kernel-soak molecule bench lab-up lab-down system venv venv-freeze clean
+.PHONY: help demo test check lint units sanity package browser kernel kernel-soak molecule bench lab-up lab-down system venv venv-freeze clean

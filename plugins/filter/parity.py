@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The door to the comparison of directors; the filter is documented in the .yml of its name."""
+"""The doors to the comparison of directors and to their status; each filter is documented in the .yml of its name."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typing as t
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.lvs.ipvs.plugins.module_utils import _cluster, _parity
+from ansible_collections.lvs.ipvs.plugins.module_utils import _cluster, _parity, _status
 from ansible_collections.lvs.ipvs.plugins.module_utils._model import InvalidValue
 
 try:
@@ -20,6 +20,31 @@ except ImportError:  # before ansible-core 2.19 an undefined variable raises whe
 
     def accept_lazy_markers(plugin: _TCallable) -> _TCallable:
         return plugin
+
+
+def _compared(
+    declared: t.Any,
+    host: str,
+    groups: _cluster.Groups,
+    hostvars: _cluster.HostVars,
+    readings: t.Mapping[str, t.Any],
+    keepalived: bool,
+    vip_holder: str | None,
+) -> tuple[_parity.Expected, dict[str, _parity.Reading | None]]:
+    """What the inventory says of the directors of one cluster, and what they have."""
+    mine = hostvars[host]
+    cluster = _cluster.services(declared, groups, hostvars)
+    directors = _parity.directors(host, groups, hostvars)
+    moving = [mine.get(_cluster.GATEWAY_VARIABLE), mine.get(_parity.ADDRESSES_VARIABLE)] if keepalived else []
+    first = next(iter(groups.get(_cluster.DIRECTORS, ())), "")
+    expected = _parity.Expected(
+        cluster,
+        directors,
+        _parity.floating(cluster, *moving),
+        None if keepalived else first if vip_holder is None else vip_holder,
+        bool(mine.get("keepalived_sync", True)),
+    )
+    return expected, {name: _parity.read(readings[name]) if readings.get(name) else None for name in directors}
 
 
 @accept_lazy_markers
@@ -33,27 +58,38 @@ def parity(
     vip_holder: str | None = None,
 ) -> list[str]:
     """What is not right with one director."""
-    mine = hostvars[host]
     try:
-        cluster = _cluster.services(declared, groups, hostvars)
-        directors = _parity.directors(host, groups, hostvars)
-        moving = [mine.get(_cluster.GATEWAY_VARIABLE), mine.get(_parity.ADDRESSES_VARIABLE)] if keepalived else []
-        first = next(iter(groups.get(_cluster.DIRECTORS, ())), "")
-        expected = _parity.Expected(
-            cluster,
-            directors,
-            _parity.floating(cluster, *moving),
-            None if keepalived else first if vip_holder is None else vip_holder,
-            bool(mine.get("keepalived_sync", True)),
-        )
-        read = {name: _parity.read(readings[name]) if readings.get(name) else None for name in directors}
-        return _parity.findings(expected, host, read)
+        expected, read = _compared(declared, host, groups, hostvars, readings, keepalived, vip_holder)
+        return [f"{host}: {finding}" for finding in _parity.findings(expected, host, read)]
     except (_cluster.ClusterError, InvalidValue) as error:
         raise AnsibleFilterError(str(error)) from error
+
+
+@accept_lazy_markers
+def status(
+    declared: t.Any,
+    host: str,
+    groups: _cluster.Groups,
+    hostvars: _cluster.HostVars,
+    readings: t.Mapping[str, t.Any],
+    keepalived: bool,
+    vip_holder: str | None = None,
+) -> dict[str, t.Any]:
+    """What one director does, beside what it is to do."""
+    try:
+        expected, read = _compared(declared, host, groups, hostvars, readings, keepalived, vip_holder)
+        return _status.view(expected, host, read, (readings.get(host) or {}).get("counters") or [])
+    except (_cluster.ClusterError, InvalidValue) as error:
+        raise AnsibleFilterError(str(error)) from error
+
+
+def status_lines(views: t.Sequence[dict[str, t.Any]]) -> list[str]:
+    """The status of several directors as lines of text."""
+    return _status.lines(views)
 
 
 class FilterModule:
     """What Ansible asks a filter file for."""
 
     def filters(self) -> dict[str, t.Callable[..., t.Any]]:
-        return {"parity": parity}
+        return {"parity": parity, "status": status, "status_lines": status_lines}

@@ -39,6 +39,17 @@ class Reading(t.NamedTuple):
     drains: _drain.Drains
 
 
+class Finding(t.NamedTuple):
+    """What is not right, and where: with a director, one of its services, or one real server of that."""
+
+    text: str
+    service: ServiceKey | None = None
+    real_server: RealServerKey | None = None
+
+    def __str__(self) -> str:
+        return self.text
+
+
 class Expected(t.NamedTuple):
     """What the inventory says of the directors."""
 
@@ -79,18 +90,14 @@ def floating(cluster: t.Iterable[_cluster.Service], *further: t.Any) -> list[str
     return list(dict.fromkeys(addresses))
 
 
-def findings(expected: Expected, director: str, readings: t.Mapping[str, Reading | None]) -> list[str]:
+def findings(expected: Expected, director: str, readings: t.Mapping[str, Reading | None]) -> list[Finding]:
     """What is not right with ``director``, or differs between it and the others; None is one that did not answer."""
-    mine = readings.get(director)
-    if mine is None:
-        return [f"{director}: cannot be reached"]
+    if readings.get(director) is None:
+        return [Finding("cannot be reached")]
     return [
-        f"{director}: {finding}"
-        for finding in (
-            *_addresses(expected, director, readings),
-            *_sync(expected, director, readings),
-            *_services(expected, director, readings),
-        )
+        *map(Finding, _addresses(expected, director, readings)),
+        *map(Finding, _sync(expected, director, readings)),
+        *_services(expected, director, readings),
     ]
 
 
@@ -153,39 +160,54 @@ def _sync(expected: Expected, director: str, readings: t.Mapping[str, Reading | 
 # -- services ----------------------------------------------------------------------------------------------
 
 
-def _services(expected: Expected, director: str, readings: t.Mapping[str, Reading | None]) -> t.Iterator[str]:
-    mine = t.cast(Reading, readings[director])
+class _Wanted(t.NamedTuple):
+    """What a director is to have in its table: the inventory, with who is drained held where it is."""
+
+    table: Table
+    drains: _drain.Drains
+
+
+def wanted(cluster: t.Iterable[_cluster.Service], reading: Reading) -> _Wanted:
+    """What a director with this reading is to have."""
     declared = {
         service.value.key: Entry(service.value, {member.value.key: member.value for member in service.members})
-        for service in expected.cluster
+        for service in cluster
     }
-    by_module = {
-        service.value.key: declared[service.value.key] for service in expected.cluster if service.health_check is None
-    }
+    by_module = {service.value.key: declared[service.value.key] for service in cluster if service.health_check is None}
+    drains = _drain.joined(reading.drains, by_module, reading.table)
     # Who is drained is to be so.
-    declared.update(_drain.held(by_module, _drain.joined(mine.drains, by_module, mine.table)))
+    declared.update(_drain.held(by_module, drains))
+    return _Wanted(declared, drains)
+
+
+def _services(expected: Expected, director: str, readings: t.Mapping[str, Reading | None]) -> t.Iterator[Finding]:
+    mine = t.cast(Reading, readings[director])
+    declared = wanted(expected.cluster, mine).table
     for service in expected.cluster:
         key = service.value.key
         about = f"{service.name} ({key})"
         have = mine.table.get(key)
         if have is None:
-            yield f"{about}: is not in the table"
+            yield Finding(f"{about}: is not in the table", key)
             continue
-        yield from _attributes(about, have.service, service.value, "the inventory says")
+        for text in _attributes(about, have.service, service.value, "the inventory says"):
+            yield Finding(text, key)
         names = {member.value.key: member.host for member in service.members}
-        wanted = declared[key].real_servers
-        for server_key in sorted({*have.real_servers, *wanted}):
+        servers = declared[key].real_servers
+        for server_key in sorted({*have.real_servers, *servers}):
             name = names.get(server_key)
             whom = f"{about}: real server {f'{name} ({server_key})' if name else server_key}"
-            there, want = have.real_servers.get(server_key), wanted.get(server_key)
+            there, want = have.real_servers.get(server_key), servers.get(server_key)
             if service.health_check is None:
-                yield from _of_module(whom, there, want)
+                told = _of_module(whom, there, want)
             else:
-                yield from _of_keepalived(whom, there, want, service)
+                told = _of_keepalived(whom, there, want, service)
+            for text in told:
+                yield Finding(text, key, server_key)
         if service.health_check is not None:
             yield from _health(about, service, director, expected.directors, readings)
     for key in sorted(mine.table.keys() - declared.keys(), key=_options.sort_key):
-        yield f"{key}: is in the table, and not in the inventory"
+        yield Finding(f"{key}: is in the table, and not in the inventory", key)
 
 
 def _of_module(whom: str, there: RealServer | None, want: RealServer | None) -> t.Iterator[str]:
@@ -223,7 +245,7 @@ def _health(
     director: str,
     names: t.Sequence[str],
     readings: t.Mapping[str, Reading | None],
-) -> t.Iterator[str]:
+) -> t.Iterator[Finding]:
     """Where the first other director that answers sees the real servers otherwise; the first of all says nothing."""
     reference = next((name for name in names if readings.get(name)), director)
     if reference == director:
@@ -235,9 +257,11 @@ def _health(
         here, there = mine.get(member.value.key), theirs.get(member.value.key)
         if here != there:
             whom = f"{member.host} ({member.value.key})" if member.host else str(member.value.key)
-            yield (
+            yield Finding(
                 f"{about}: real server {whom}: weight: is {'none' if here is None else here},"
-                f" on {reference} it is {'none' if there is None else there}: their checks differ"
+                f" on {reference} it is {'none' if there is None else there}: their checks differ",
+                service.value.key,
+                member.value.key,
             )
 
 
