@@ -70,6 +70,18 @@ def real_server_services(
         raise AnsibleFilterError(str(error)) from error
 
 
+@accept_lazy_markers
+def named_real_servers(
+    declared: t.Any, named: t.Any, groups: _cluster.Groups, hostvars: _cluster.HostVars
+) -> _cluster.Words:
+    """The real servers that an operator named, as the directors know them."""
+    cluster = _services(declared, groups, hostvars)
+    try:
+        return _cluster.named_real_servers(cluster, named, groups, hostvars)
+    except _cluster.ClusterError as error:
+        raise AnsibleFilterError(str(error)) from error
+
+
 class FilterModule:
     """What Ansible asks a filter file for."""
 
@@ -78,6 +90,7 @@ class FilterModule:
             "director_services": director_services,
             "forwarding_methods": forwarding_methods,
             "health_checked_services": health_checked_services,
+            "named_real_servers": named_real_servers,
             "real_server_services": real_server_services,
             "vips": vips,
         }

@@ -165,6 +165,42 @@ def real_server_services(
     return serves
 
 
+def named_real_servers(
+    cluster: t.Sequence[Service], named: t.Any, groups: Groups, hostvars: HostVars, path: str = "lvs_servers"
+) -> Words:
+    """The hosts that ``named`` means, hosts and groups in a list or by commas, as the directors know them.
+
+    ``path`` is what errors call it.
+    """
+    words = named.split(",") if isinstance(named, str) else named if isinstance(named, (list, tuple)) else []
+    words = [str(word).strip() for word in words if str(word).strip()]
+    if not words:
+        raise ClusterError([f"{path}: says no host and no group of the inventory, such as web1,web2"])
+    reader = _Reader(groups, hostvars)
+    serving = {member.host for service in cluster for member in service.members}
+    hosts: dict[str, None] = {}
+    for word in words:
+        found = groups[word] if word in groups else [word] if word in groups.get("all", ()) else None
+        if found is None:
+            reader.findings.append(f'{path}: there is no host and no group "{word}" in the inventory')
+        elif not serving.intersection(found):
+            reader.findings.append(f"{path}: {word} is a real server of no service of {VARIABLE}")
+        else:
+            hosts.update(dict.fromkeys(host for host in found if host in serving))
+    addresses = [address for host in hosts for address in reader.addresses(host)]
+    if reader.findings:
+        raise ClusterError(dict.fromkeys(reader.findings))
+    return {
+        "hosts": list(hosts),
+        "addresses": addresses,
+        "health_checked": [
+            service.name
+            for service in cluster
+            if service.health_check is not None and any(member.host in hosts for member in service.members)
+        ],
+    }
+
+
 def _templated(value: t.Any) -> t.Any:
     """The value, unless its template failed.
 

@@ -76,6 +76,8 @@ class _Work:
         self.done: list[object] = []
         #: What this run began to drain, and the drains that it found in their places.
         self.prior: dict[DrainKey, Drain | None] = {}
+        #: The addresses that were drained nowhere before this run.
+        self.began: list[str] = []
         self.samples: list[Result] = []
         self.left: dict[DrainKey, dict[str, int]] = {}
         self.looks: dict[DrainKey, tuple[RealServer | None, Connections]] = {}
@@ -99,7 +101,7 @@ class _Work:
             if self.check_mode or not self.prior:
                 raise
             raise self._undone(error) from error
-        return self._result(drained=not self.left, waited=waited)
+        return self._result(drained=not self.left, waited=waited, began=self.began, waits_for=self._told_left())
 
     def enable(self) -> Result:
         """The configured weight, at once or by and by."""
@@ -190,6 +192,12 @@ class _Work:
                 self.prior[key] = None
             elif there != move.outcome[key]:
                 self.prior[key] = there
+        held = {
+            server.address
+            for (_service, server), found in register.drains.items()
+            if not found.held and not found.unfinished
+        }
+        self.began = sorted({server.address for _service, server in self.keys} - held)
         return move
 
     def _removes(self, goes_on: bool) -> bool:
@@ -262,8 +270,10 @@ class _Work:
             del self.samples[1 : SAMPLES_SHOWN // 2 : 2]
 
     def _reason(self, waited: float) -> str:
-        left = "; ".join(f"{drain.told(key)} still has {drain.count(kinds)}" for key, kinds in self.left.items())
-        return f"not drained after {waited:g} seconds: {left}"
+        return f"not drained after {waited:g} seconds: {'; '.join(self._told_left())}"
+
+    def _told_left(self) -> list[str]:
+        return [f"{drain.told(key)} still has {drain.count(kinds)}" for key, kinds in self.left.items()]
 
     # -- reporting ---------------------------------------------------------------------------------------
 

@@ -127,6 +127,16 @@ def after(have: Table, steps: t.Iterable[Step]) -> Table:
     return table
 
 
+def emptied(have: Table, then: Table, disposable: Table) -> tuple[list[ServiceKey], int]:
+    """What a purge takes from clients: the services that go, or lose their last real server, and of how many.
+
+    Counted are the services that are there and that ``disposable`` lists.
+    """
+    ours = [key for key in disposable if key in have]
+    lost = [key for key in ours if key not in then or (have[key].real_servers and not then[key].real_servers)]
+    return lost, len(ours)
+
+
 def touched(table: Table, steps: t.Iterable[Step]) -> Table:
     """The part of a table that ``steps`` are about: what a diff has to show."""
     keys = {step.service.key for step in steps}

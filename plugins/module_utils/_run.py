@@ -18,7 +18,16 @@ from ansible_collections.lvs.ipvs.plugins.module_utils import _options as option
 from ansible_collections.lvs.ipvs.plugins.module_utils._drain_record import DrainRecord
 from ansible_collections.lvs.ipvs.plugins.module_utils._kernel import Kernel, KernelError, Stopped
 from ansible_collections.lvs.ipvs.plugins.module_utils._model import Entry, InvalidValue, ServiceKey, Table
-from ansible_collections.lvs.ipvs.plugins.module_utils._plan import REMOVE, Step, after, plan, present, touched, union
+from ansible_collections.lvs.ipvs.plugins.module_utils._plan import (
+    REMOVE,
+    Step,
+    after,
+    emptied,
+    plan,
+    present,
+    touched,
+    union,
+)
 from ansible_collections.lvs.ipvs.plugins.module_utils._pyroute2 import MissingLibrary
 from ansible_collections.lvs.ipvs.plugins.module_utils._record import (
     UnreadableRecord,
@@ -33,6 +42,8 @@ if t.TYPE_CHECKING:  # pragma: no cover
 
 #: A first load of a large table has tens of thousands of steps; a report needs no more than these.
 STEPS_SHOWN = 1000
+#: Of fewer services than these, a share says little.
+PURGE_LIMITED_FROM = 4
 #: Entries of an option, where Ansible tells (with -vvv) how the module was called.
 SERVICES_SHOWN = 100
 
@@ -145,6 +156,8 @@ def table(module: AnsibleModule) -> Result:
     if params["purge"] == "owned" and not record:
         # To required_if, null and an empty path are values.
         raise InvalidValue("record", "is required with purge owned: it says what is ours")
+    if not 0 <= params["purge_limit"] <= 100:
+        raise InvalidValue("purge_limit", f"{params['purge_limit']} is not from 0 to 100")
     writing = bool(record) and not module.check_mode
     with contextlib.ExitStack() as stack:
         if writing:
@@ -159,6 +172,7 @@ def table(module: AnsibleModule) -> Result:
         held = drain.held(want, drained)
         disposable: Table = {"none": {}, "owned": owned, "all": have}[params["purge"]]
         change = _change(module, kernel, have, held, disposable, paths.__getitem__)
+        _refuse_a_large_purge(have, drain.with_removed(change.after, drained), disposable, params["purge_limit"])
         if writing:
             # Should this run die half way, the next one knows all that may be ours.
             claim = union(owned, want)
@@ -178,6 +192,17 @@ def table(module: AnsibleModule) -> Result:
         if writing and present(claim, then) != owned:
             _own(record, present(claim, then))
     return change.result
+
+
+def _refuse_a_large_purge(have: Table, then: Table, disposable: Table, limit: int) -> None:
+    """Refuse to remove more than a given share of the services: a list that is so much shorter may be a mistake."""
+    lost, total = emptied(have, then, disposable)
+    if total >= PURGE_LIMITED_FROM and len(lost) * 100 > limit * total:
+        raise InvalidValue(
+            "purge_limit",
+            f"{len(lost)} of {total} services would go or lose their last real server, more than {limit} percent:"
+            f" {', '.join(map(str, lost[:SERVICES_SHOWN]))}; nothing is changed; if they are to go, raise the limit",
+        )
 
 
 def _apply_around_drains(

@@ -178,6 +178,18 @@ drained:
   returned: success, with O(state=drain)
   type: bool
   sample: true
+waits_for:
+  description: What keeps the real servers from being drained, a line for each.
+  returned: success, with O(state=drain)
+  type: list
+  elements: str
+  sample: ["real server 198.51.100.21:80 of service tcp 192.0.2.10:80 still has 3 active and 1 inactive connections"]
+began:
+  description: The addresses whose drain this run began, or would in check mode. Those that were drained before are not among them.
+  returned: success, with O(state=drain)
+  type: list
+  elements: str
+  sample: [198.51.100.21]
 waited:
   description: Seconds that were waited.
   returned: success, with O(state=drain)

@@ -129,6 +129,14 @@ options:
     type: str
     choices: [none, owned, all]
     default: none
+  purge_limit:
+    description:
+      - How much O(purge) may remove, in percent of the services that are there and that it may remove. What would remove more is
+        refused before anything is changed, also in check mode.
+      - A service counts as removed, too, if it would lose its last real server.
+      - With fewer than 4 such services there is no limit.
+    type: int
+    default: 100
   record:
     description:
       - The path of a file on the target in which the module keeps what it applied last, and so what is ours.
@@ -212,6 +220,7 @@ def main() -> None:
             # Its suboptions are checked by _options.py, whose errors say which entry is wrong.
             "services": {"type": "list", "elements": "dict", "required": True},
             "purge": {"type": "str", "choices": ["none", "owned", "all"], "default": "none"},
+            "purge_limit": {"type": "int", "default": 100},
             "record": {"type": "path"},
             "drains": {"type": "path"},
         },

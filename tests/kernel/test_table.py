@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from . import words
+from .conftest import ModuleFailed
 from .words import Words, kernel_schedulers, messages_between, normal, seen
 
 Apply = Callable[..., dict[str, Any]]
@@ -182,3 +183,24 @@ def test_purge_of_owned_takes_what_was_applied_and_nothing_else(
     theirs["real_servers"].pop(0)
     assert table() == seen(normal([theirs, dns]))
     assert not apply([], purge="owned", record=record)["changed"]
+
+
+@pytest.mark.parametrize("purge", ["owned", "all"])
+def test_a_purge_of_more_than_its_limit_changes_nothing(
+    apply: Apply, table: Table, ipvsadm: Callable[..., str], tmp_path: Path, purge: str
+) -> None:
+    options: Words = {"purge": purge, "purge_limit": 50, "record": str(tmp_path / "record.json")}
+    if purge == "owned":
+        ipvsadm("-A", "-u", "192.0.2.99:53", "-s", "rr")
+    services = [service(port=port) for port in (80, 81, 82, 83)]
+    apply(services, **options)
+    before = table()
+    with pytest.raises(
+        ModuleFailed, match="purge_limit: 3 of 4 services would go .* more than 50 percent: tcp 192.0.2.10:81, "
+    ):
+        apply([*services[:1], service(port=443)], **options)
+    assert table() == before
+    # Up to it nothing is said, and who means it says so.
+    assert apply(services[:2], **options)["step_count"] == 2
+    apply([*services[:2], *(service(port=port) for port in (84, 85))], **options)
+    assert apply([], **{**options, "purge_limit": 100})["step_count"] == 4

@@ -83,6 +83,7 @@ def test_playbooks_reach_all_filters_and_hosts_outside_the_limit(tmp_path: Path)
     parts.append(
         "'served': lvs_services | lvs.ipvs.real_server_services(inventory_hostname, groups, hostvars, vip_holder='lb2')"
     )
+    parts.append("'named': lvs_services | lvs.ipvs.named_real_servers('web2', groups, hostvars)")
     good, answer = ask(tmp_path, INVENTORY, "{" + ", ".join(parts) + "}")
     assert good
     servers = [{"address": "198.51.100.21", "weight": 2}, {"address": "198.51.100.22"}]
@@ -94,6 +95,7 @@ def test_playbooks_reach_all_filters_and_hosts_outside_the_limit(tmp_path: Path)
     assert [(service["name"], service["real_servers"]) for service in answer["health_checked_services"]] == [
         ("tls", servers)
     ]
+    assert answer["named"] == {"hosts": ["web2"], "addresses": ["198.51.100.22"], "health_checked": ["tls"]}
     assert [(service["name"], service["gateway"]) for service in answer["served"]] == [
         ("web", "198.51.100.12"),
         ("tls", "198.51.100.12"),
@@ -111,7 +113,7 @@ def test_a_wrong_inventory_is_one_clear_error_of_the_play(tmp_path: Path) -> Non
 @pytest.mark.parametrize("name", sorted(FilterModule().filters()))
 def test_each_filter_refuses_what_is_no_declaration(name: str) -> None:
     arguments: list[t.Any] = [{}, {}]
-    if name == "real_server_services":
+    if name in ("named_real_servers", "real_server_services"):
         arguments.insert(0, "web1")
     with pytest.raises(AnsibleFilterError, match="lvs_services: must be a list of services"):
         FilterModule().filters()[name](None, *arguments)

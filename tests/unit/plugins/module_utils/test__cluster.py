@@ -424,3 +424,50 @@ def test_a_packet_has_one_mark(ports: list[t.Any], found: str) -> None:
     assert {"shop", "other"} <= set(told.replace(",", "").split())
     read(marked(HTTP), marked({**HTTP, "protocol": "udp"}, name="other", fwmark=8))
     read(marked(HTTP), marked({**HTTP, "ports": [8011, "81-442"]}, name="other", fwmark=8))
+
+
+# -- whom an operator names ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("named", "hosts"),
+    [
+        ("web1", ["web1"]),
+        ("web3, web1", ["web3", "web1"]),
+        (["web1", "web"], ["web1", "web2", "web3"]),
+        # Of a group, those that serve.
+        ("all", ["web1", "web2", "web3"]),
+    ],
+)
+def test_real_servers_are_named_by_hosts_and_groups(named: t.Any, hosts: list[str]) -> None:
+    told = _cluster.named_real_servers(read(WEB), named, GROUPS, HOSTVARS)
+    assert told["hosts"] == hosts
+    if hosts == ["web3", "web1"]:
+        # All that a host is known by, whether or not it is in use.
+        assert told["addresses"] == ["198.51.100.23", "198.51.100.21", "2001:db8:b::21"]
+    assert told["health_checked"] == []
+
+
+def test_of_named_real_servers_it_is_told_what_keepalived_has_of_them() -> None:
+    checked = web(name="tls", port=443, health_check={"tcp": {}}, real_servers=[{"address": "198.51.100.23"}])
+    cluster = read(WEB, checked)
+    for named, names in (("web", ["tls"]), ("web3", ["tls"]), ("web1,web2", [])):
+        assert _cluster.named_real_servers(cluster, named, GROUPS, HOSTVARS)["health_checked"] == names
+
+
+@pytest.mark.parametrize(
+    ("named", "finding"),
+    [
+        ("", "says no host and no group of the inventory, such as web1,web2"),
+        (None, "says no host and no group of the inventory, such as web1,web2"),
+        ([], "says no host and no group of the inventory, such as web1,web2"),
+        ("web1,wbe2", 'there is no host and no group "wbe2" in the inventory'),
+        ("database", "database is a real server of no service of lvs_services"),
+        ("nobody", "nobody is a real server of no service of lvs_services"),
+        ("lb1", "lb1 is a real server of no service of lvs_services"),
+    ],
+)
+def test_who_cannot_be_meant_is_refused(named: t.Any, finding: str) -> None:
+    with pytest.raises(_cluster.ClusterError) as caught:
+        _cluster.named_real_servers(read(WEB), named, GROUPS, HOSTVARS)
+    assert caught.value.findings == (f"lvs_servers: {finding}",)

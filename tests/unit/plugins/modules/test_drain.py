@@ -152,6 +152,17 @@ def test_who_waits_for_the_drain_of_another_run_fails_with_the_numbers_and_leave
     assert weights(kernel) == [0, 3, 0, 3]
 
 
+def test_whose_drain_a_run_began_is_told(drain, kernel):
+    assert drain(check=True)["began"] == ["198.51.100.21"]
+    assert drain()["began"] == ["198.51.100.21"]
+    assert drain(real_servers=["198.51.100.21", "198.51.100.22"], minimum_servers=0)["began"] == ["198.51.100.22"]
+    # Neither a service more nor a weight that something else gave makes it a new drain.
+    kernel.has(WEB, DNS, {**DNS, "port": 54})
+    assert drain()["began"] == []
+    drain(state="enabled")
+    assert drain()["began"] == ["198.51.100.21"]
+
+
 def test_a_long_wait_is_told_in_few_samples(drain, kernel):
     kernel.looks = [Connections(n, 0, 0) for n in range(2000, -1, -1)]
     result = drain(wait=True, wait_retries=5000, wait_for=["active"])
@@ -168,6 +179,7 @@ def test_check_mode_waits_for_nothing_and_says_how_many_are_left(drain, kernel, 
     assert kernel.done == []
     assert not record.parent.exists()
     assert not result["drained"]
+    assert result["waits_for"][0].endswith("21:80 of service tcp 192.0.2.10:80 still has 5 active connections")
     removals = [OF_WEB.replace("edit", "remove"), OF_DNS.replace("edit", "remove")]
     assert result["steps"] == [ON, OF_WEB, OF_DNS, *removals, OFF]
     # Without a wait, what is there now is not removed.

@@ -196,10 +196,11 @@ def test_a_bad_input_is_refused_by_its_path_before_anything_is_opened(run, kerne
         ({"services": [], "purge": "ours"}, "value of purge must be one of: none, owned, all, got: ours"),
         ({"services": [], "purge": "owned"}, "purge is owned but all of the following are missing: record"),
         ({"services": [], "purge": "owned", "record": None}, "record: is required with purge owned"),
+        ({"services": [], "purge_limit": 101}, "purge_limit: 101 is not from 0 to 100"),
         ({"services": [], "purge": "owned", "record": ""}, "record: is required with purge owned"),
         (
             {"services": [], "flush": True},
-            "module: flush. Supported parameters include: drains, purge, record, services.",
+            "module: flush. Supported parameters include: drains, purge, purge_limit, record, services.",
         ),
     ],
 )
@@ -418,6 +419,41 @@ def test_what_others_removed_is_no_longer_ours(owned, kernel, record):
     # They make it anew: it is theirs.
     kernel.has(MARK, WEB)
     assert not owned(MARK)["changed"]
+
+
+def many(*ports: int) -> list[dict]:
+    return [{**WEB, "port": port} for port in ports]
+
+
+@pytest.mark.parametrize("check", [False, True])
+def test_a_purge_of_too_much_is_refused_before_any_change(owned, run, kernel, record, check):
+    kernel.has(DNS)
+    owned(*many(80, 81, 82, 83), MARK)
+    before, written = kernel.words, record.read_text()
+    kernel.done.clear()
+    # A service without its real servers is as good as none. What is new makes up for nothing.
+    fewer = [*many(80), {**WEB, "port": 81, "real_servers": []}, *many(90, 91, 92)]
+    result = owned(*fewer, purge_limit=79, check=check)
+    assert result["msg"] == (
+        "purge_limit: 4 of 5 services would go or lose their last real server, more than 79 percent:"
+        " tcp 192.0.2.10:81, tcp 192.0.2.10:82, tcp 192.0.2.10:83, fwmark 7 ipv6;"
+        " nothing is changed; if they are to go, raise the limit"
+    )
+    assert (kernel.done, kernel.words, record.read_text()) == ([], before, written)
+    assert owned(*fewer, purge_limit=80, check=check)["changed"]
+    # Of others there is nothing to count.
+    assert len(before) == 6
+
+
+def test_a_purge_of_few_services_has_no_limit(owned):
+    owned(*many(80, 81, 82))
+    assert owned(purge_limit=0)["step_count"] == 3
+
+
+def test_a_purge_limit_looks_at_what_is_there(owned, kernel):
+    owned(*many(80, 81, 82, 83))
+    kernel.has(*many(80))
+    assert owned(purge_limit=0)["step_count"] == 1
 
 
 def test_purge_all_does_not_need_to_be_ours(owned, kernel, record):
