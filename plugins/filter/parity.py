@@ -10,16 +10,9 @@ import typing as t
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.lvs.ipvs.plugins.module_utils import _cluster, _parity
-from ansible_collections.lvs.ipvs.plugins.module_utils._model import InvalidValue
-
-try:
-    from ansible.template import accept_lazy_markers
-except ImportError:  # before ansible-core 2.19 an undefined variable raises when it is read
-    _TCallable = t.TypeVar("_TCallable", bound=t.Callable[..., t.Any])
-
-    def accept_lazy_markers(plugin: _TCallable) -> _TCallable:
-        return plugin
+from ansible_collections.lvs.ipvs.plugins.module_utils import _cluster, _director, _parity
+from ansible_collections.lvs.ipvs.plugins.module_utils._model import InvalidValue, boolean
+from ansible_collections.lvs.ipvs.plugins.plugin_utils._lazy import accept_lazy_markers
 
 
 @accept_lazy_markers
@@ -29,12 +22,13 @@ def parity(
     groups: _cluster.Groups,
     hostvars: _cluster.HostVars,
     readings: t.Mapping[str, t.Any],
-    keepalived: bool,
+    keepalived: t.Any,
     vip_holder: str | None = None,
 ) -> list[str]:
     """What is not right with one director."""
     mine = hostvars[host]
     try:
+        keepalived = boolean("keepalived", keepalived)
         cluster = _cluster.services(declared, groups, hostvars)
         directors = _parity.directors(host, groups, hostvars)
         moving = [mine.get(_cluster.GATEWAY_VARIABLE), mine.get(_parity.ADDRESSES_VARIABLE)] if keepalived else []
@@ -44,7 +38,8 @@ def parity(
             directors,
             _parity.floating(cluster, *moving),
             None if keepalived else first if vip_holder is None else vip_holder,
-            bool(mine.get("keepalived_sync", True)),
+            boolean("keepalived_sync", mine.get("keepalived_sync", True)),
+            [name for name in directors if _director.looping_services(cluster, name, groups)],
         )
         read = {name: _parity.read(readings[name]) if readings.get(name) else None for name in directors}
         return _parity.findings(expected, host, read)
