@@ -452,6 +452,8 @@ def directors(keepalived: Callable[..., Keepalived]) -> Iterator[list[Director]]
     def ip(*words: str) -> None:
         subprocess.run(["ip", *words], check=True)
 
+    # IPv6 comes with ip_vs, where it is a module.
+    subprocess.run(["ipvsadm", "-L"], check=True, capture_output=True)
     two = [Director(number, keepalived(f"lb{number}", f"lb{number}")) for number in (1, 2)]
     try:
         for one in two:
