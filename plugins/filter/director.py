@@ -11,14 +11,7 @@ import typing as t
 from ansible.errors import AnsibleFilterError
 
 from ansible_collections.lvs.ipvs.plugins.module_utils import _cluster, _director
-
-try:
-    from ansible.template import accept_lazy_markers
-except ImportError:  # before ansible-core 2.19 an undefined variable raises when it is read
-    _TCallable = t.TypeVar("_TCallable", bound=t.Callable[..., t.Any])
-
-    def accept_lazy_markers(plugin: _TCallable) -> _TCallable:
-        return plugin
+from ansible_collections.lvs.ipvs.plugins.plugin_utils._lazy import accept_lazy_markers
 
 
 @accept_lazy_markers

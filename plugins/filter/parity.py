@@ -10,16 +10,9 @@ import typing as t
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.lvs.ipvs.plugins.module_utils import _cluster, _parity, _status
-from ansible_collections.lvs.ipvs.plugins.module_utils._model import InvalidValue
-
-try:
-    from ansible.template import accept_lazy_markers
-except ImportError:  # before ansible-core 2.19 an undefined variable raises when it is read
-    _TCallable = t.TypeVar("_TCallable", bound=t.Callable[..., t.Any])
-
-    def accept_lazy_markers(plugin: _TCallable) -> _TCallable:
-        return plugin
+from ansible_collections.lvs.ipvs.plugins.module_utils import _cluster, _director, _parity, _status
+from ansible_collections.lvs.ipvs.plugins.module_utils._model import InvalidValue, boolean
+from ansible_collections.lvs.ipvs.plugins.plugin_utils._lazy import accept_lazy_markers
 
 
 def _compared(
@@ -33,6 +26,7 @@ def _compared(
 ) -> tuple[_parity.Expected, dict[str, _parity.Reading | None]]:
     """What the inventory says of the directors of one cluster, and what they have."""
     mine = hostvars[host]
+    keepalived = boolean("keepalived", keepalived)
     cluster = _cluster.services(declared, groups, hostvars)
     directors = _parity.directors(host, groups, hostvars)
     moving = [mine.get(_cluster.GATEWAY_VARIABLE), mine.get(_parity.ADDRESSES_VARIABLE)] if keepalived else []
@@ -42,7 +36,8 @@ def _compared(
         directors,
         _parity.floating(cluster, *moving),
         None if keepalived else first if vip_holder is None else vip_holder,
-        bool(mine.get("keepalived_sync", True)),
+        boolean("keepalived_sync", mine.get("keepalived_sync", True)),
+        [name for name in directors if _director.looping_services(cluster, name, groups)],
     )
     return expected, {name: _parity.read(readings[name]) if readings.get(name) else None for name in directors}
 
@@ -54,7 +49,7 @@ def parity(
     groups: _cluster.Groups,
     hostvars: _cluster.HostVars,
     readings: t.Mapping[str, t.Any],
-    keepalived: bool,
+    keepalived: t.Any,
     vip_holder: str | None = None,
 ) -> list[str]:
     """What is not right with one director."""

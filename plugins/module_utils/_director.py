@@ -173,7 +173,7 @@ def sysctls(
     if any(service.value.persistence_timeout for service in cluster):
         # Weight 0 then means no new connections, also for clients that come again.
         ipvs["expire_quiescent_template"] = 1
-    if _loops(cluster, host, groups):
+    if looping_services(cluster, host, groups):
         # What another director sends to this host is for its server, not for its table.
         ipvs["backup_only"] = 1
     wanted.update((f"net.ipv4.vs.{name}", value) for name, value in ipvs.items() if _has(told, name))
@@ -251,7 +251,9 @@ def _overhead(server: _model.RealServer) -> int:
     return outer
 
 
-def _loops(cluster: t.Iterable[_cluster.Service], host: str, groups: _cluster.Groups) -> list[_cluster.Service]:
+def looping_services(
+    cluster: t.Iterable[_cluster.Service], host: str, groups: _cluster.Groups
+) -> list[_cluster.Service]:
     """The services that two directors could send to each other for ever, for they serve them as well.
 
     A masqueraded packet bears the real server's address, for which there is no service.
@@ -268,7 +270,7 @@ def _loops(cluster: t.Iterable[_cluster.Service], host: str, groups: _cluster.Gr
 def _both_ends(
     cluster: t.Iterable[_cluster.Service], host: str, groups: _cluster.Groups, wishes: Wishes, told: Told
 ) -> list[str]:
-    looping = _loops(cluster, host, groups)
+    looping = looping_services(cluster, host, groups)
     if not looping:
         return []
     where = f"lvs_services ({looping[0].name}).real_servers: {host} is a director and a real server"

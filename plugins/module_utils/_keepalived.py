@@ -16,7 +16,7 @@ import hashlib
 import ipaddress
 import typing as t
 
-from ansible_collections.lvs.ipvs.plugins.module_utils import _cluster, _health_check, _ipvsadm, _model
+from ansible_collections.lvs.ipvs.plugins.module_utils import _cluster, _director, _health_check, _ipvsadm, _model
 from ansible_collections.lvs.ipvs.plugins.module_utils._health_check import Block, Server
 from ansible_collections.lvs.ipvs.plugins.module_utils._model import InvalidValue
 
@@ -43,10 +43,12 @@ class Configuration(t.NamedTuple):
     router_id: int
     sync_id: int
     instances: list[dict[str, t.Any]]
+    #: The daemons of connection sync, for lvs.ipvs.sync_daemon.
+    sync_daemons: list[dict[str, t.Any]]
 
 
 class Options(t.NamedTuple):
-    """The variables ``keepalived_*`` that shape the file, as the role has them."""
+    """The variables ``keepalived_*`` that shape the file, with the defaults of the role (a test compares them)."""
 
     interface: str = ""
     vrrp_interface: str = ""
@@ -63,7 +65,7 @@ class Options(t.NamedTuple):
     track_processes: t.Sequence[t.Any] = ()
     track_scripts: t.Sequence[t.Any] = ()
     track_files: t.Sequence[t.Any] = ()
-    hold_file: str = ""
+    hold_file: str = "/run/keepalived.hold"
     notify: t.Mapping[str, t.Any] = {}
     garp_repeat: int = 5
     garp_delay: int = 5
@@ -78,7 +80,7 @@ class Options(t.NamedTuple):
     sync_ttl: int = 0
     sync_group: str = ""
     tls: t.Mapping[str, t.Any] = {}
-    script_user: str = "keepalived_script"
+    script_user: str = "lvs-script"
     extra_config: str = ""
 
 
@@ -153,8 +155,8 @@ class _Writer:
         self.groups = groups
         self.hostvars = hostvars
         self.interfaces = interfaces
-        self.options = Options(**options)
         self.findings: list[str] = []
+        self.options = Options(**{option: self._typed(option, value) for option, value in options.items()})
         self.credentials = bool(self.options.auth_password or self.options.tls.get("password"))
         self.secret = self.credentials
         self.files: dict[str, None] = {}
@@ -167,7 +169,11 @@ class _Writer:
         # The names of scripts, processes and files must be known before they are used.
         tracked = self._tracked()
         services = [block for index, service in enumerate(self.cluster) for block in self._service(index, service)]
-        sync = self._sync_line(instances, sync_id) if self.options.sync and len(directors) > 1 else None
+        daemon = self._sync_daemon(instances, sync_id) if self.options.sync and len(directors) > 1 else None
+        # Whose table rests while it is a backup (see _director) must be told which it is; all others send and
+        # receive all the time, so that a switch waits for no daemon and no daemon fails in a switch.
+        follows = daemon is not None and instances and _director.looping_services(self.cluster, self.host, self.groups)
+        sync = _sync_line(daemon, instances[0]) if daemon and follows else None
         lines: list[t.Any] = [self._global_defs(sync)]
         lines += self._tls()
         lines += [Block(f"track_file {path}", (f"file {path}", "weight 0")) for path in self.files]
@@ -200,9 +206,27 @@ class _Writer:
                 }
                 for instance in instances
             ],
+            [{"role": role, **daemon} for role in _model.SYNC_ROLES] if daemon and not follows else [],
         )
 
     # -- what the inventory says ---------------------------------------------------------------------------
+
+    def _typed(self, option: str, value: t.Any) -> t.Any:
+        """A variable as what its default is: of the command line, and before ansible-core 2.19 of templates, it is text."""
+        default = Options._field_defaults[option]
+        try:
+            if isinstance(default, bool):
+                return _model.boolean(f"keepalived_{option}", value)
+            if isinstance(value, str) and isinstance(default, (int, float)):
+                number = float(value)
+                return int(number) if number == int(number) else number
+        except InvalidValue as error:
+            self.findings.append(str(error))
+        except (ValueError, OverflowError):
+            self.findings.append(f"keepalived_{option}: {value!r} is not a number")
+        else:
+            return value
+        return default
 
     def _variable(self, host: str, variable: str, default: t.Any = None) -> t.Any:
         try:
@@ -224,7 +248,7 @@ class _Writer:
         for name in directors:
             for option in _SHARED:
                 theirs = self._variable(name, f"keepalived_{option}")
-                if theirs is not None and theirs != getattr(self.options, option):
+                if theirs is not None and self._typed(option, theirs) != getattr(self.options, option):
                     self.findings.append(
                         f"keepalived_{option}: differs between the directors {self.host} and {name}:"
                         " as a group variable of all of them it cannot"
@@ -250,7 +274,7 @@ class _Writer:
         found = 0
         for cluster, first in self._clusters().items():
             is_mine = self._variable(first, CLUSTER_VARIABLE) == self._variable(self.host, CLUSTER_VARIABLE)
-            given = mine if is_mine else self._variable(first, f"keepalived_{what}", 0)
+            given = mine if is_mine else self._typed(what, self._variable(first, f"keepalived_{what}", 0))
             number = given or derived_id(what, cluster)
             other = used.setdefault(number, cluster)
             if other != cluster:
@@ -523,22 +547,22 @@ class _Writer:
         ]
         return Block("global_defs", (*lines, *([sync] if sync else [])))
 
-    def _sync_line(self, instances: list[Instance], sync_id: int) -> str:
-        """Connection sync: with an instance, the master sends and every other director receives."""
+    def _sync_daemon(self, instances: list[Instance], sync_id: int) -> dict[str, t.Any]:
+        """What the daemons of connection sync have in common, in the words of lvs.ipvs.sync_daemon."""
         options = self.options
         interface = options.sync_interface
         if not interface:
             own = self._addresses(self.host, "ipv4") + self._addresses(self.host, "ipv6")
             interface = (self._holder(own[0]) if own else None) or (instances[0].interface if instances else "")
-        words = [f"lvs_sync_daemon {self._judged('keepalived_sync_interface', _health_check.interface, interface)}"]
-        if instances:
-            words.append(f"inst {instances[0].name}")
-        words.append(f"id {sync_id}")
-        for option in ("maxlen", "port", "ttl"):
-            if getattr(options, f"sync_{option}"):
-                words.append(f"{option} {getattr(options, f'sync_{option}')}")
-        if options.sync_group:
-            words.append(f"group {self._judged('keepalived_sync_group', _multicast, options.sync_group)}")
+        words = {
+            "interface": self._judged("keepalived_sync_interface", _health_check.interface, interface),
+            "id": sync_id,
+            "maximum_length": options.sync_maxlen,
+            "multicast_port": options.sync_port,
+            "multicast_ttl": options.sync_ttl,
+            "multicast_group": options.sync_group
+            and self._judged("keepalived_sync_group", _multicast, options.sync_group),
+        }
         for index, service in enumerate(self.cluster):
             for member in service.members:
                 if _model.family_of(member.value.key.address) != service.value.key.family:
@@ -546,7 +570,7 @@ class _Writer:
                         f"{_path(index, service)}.real_servers: {member.value.key.address} is not of the service's family,"
                         " which the kernel refuses while connections are synchronised: keepalived_sync has to be false"
                     )
-        return " ".join(words)
+        return {word: value for word, value in words.items() if value}
 
     def _tls(self) -> list[Block]:
         given = self._known("keepalived_tls", self.options.tls, ("certificate", "key", "password"))
@@ -557,7 +581,7 @@ class _Writer:
         return [Block("SSL", tuple(words))] if words else []
 
     def _restart(self, sync: str | None) -> str:
-        """What a reload does not reach: keepalived loses the sync daemon, forgets thresholds, refuses some words."""
+        """What a reload does not reach: keepalived loses its sync daemon, forgets thresholds, refuses some words."""
         thresholds = [
             (str(service.value.key), str(member.value.key), member.value.upper_threshold, member.value.lower_threshold)
             for service in self.cluster
@@ -638,6 +662,22 @@ class _Writer:
         except InvalidValue as error:
             self.findings.append(str(error))
             return {}
+
+
+#: keepalived's words for those of lvs.ipvs.sync_daemon.
+_SYNC_WORDS = {
+    "id": "id",
+    "maximum_length": "maxlen",
+    "multicast_port": "port",
+    "multicast_ttl": "ttl",
+    "multicast_group": "group",
+}
+
+
+def _sync_line(daemon: t.Mapping[str, t.Any], instance: Instance) -> str:
+    """Connection sync by keepalived: the master sends, and every other director receives."""
+    words = [f"{_SYNC_WORDS[word]} {value}" for word, value in daemon.items() if word in _SYNC_WORDS]
+    return " ".join((f"lvs_sync_daemon {daemon['interface']} inst {instance.name}", *words))
 
 
 def _path(index: int, service: _cluster.Service) -> str:

@@ -62,6 +62,8 @@ class Expected(t.NamedTuple):
     holder: str | None
     #: Whether the directors tell each other of connections.
     sync: bool
+    #: Directors whose sync daemon keepalived changes with their role; all others have both all the time.
+    following: t.Collection[str] = ()
 
 
 def read(words: t.Mapping[str, t.Any]) -> Reading:
@@ -137,24 +139,23 @@ def _addresses(expected: Expected, director: str, readings: t.Mapping[str, Readi
 def _sync(expected: Expected, director: str, readings: t.Mapping[str, Reading | None]) -> t.Iterator[str]:
     if not expected.sync or expected.holder is not None or len(expected.directors) < 2:
         return
-    mine = t.cast(Reading, readings[director])
-    wanted = "master" if any(director in names for names in _holders(expected, readings).values()) else "backup"
-    daemon = mine.sync_daemons.get(wanted)
-    if daemon is None:
-        running = ", ".join(mine.sync_daemons) or "none"
-        yield f"sync daemon: role: is {running}, is to be {wanted}"
-        return
+    mine = t.cast(Reading, readings[director]).sync_daemons
+    wanted: t.Sequence[str] = _model.SYNC_ROLES
+    if director in expected.following:
+        serves = any(director in names for names in _holders(expected, readings).values())
+        wanted = ("master",) if serves else ("backup",)
+    if set(mine) != set(wanted):
+        yield f"sync daemon: role: is {', '.join(sorted(mine)) or 'none'}, is to be {', '.join(sorted(wanted))}"
     for name in expected.directors:
         other = readings.get(name)
         if name == director or other is None:
             continue
-        for theirs in other.sync_daemons.values():
-            for attribute in ("id", "multicast_group", "multicast_port"):
-                if getattr(daemon, attribute) != getattr(theirs, attribute):
-                    yield (
-                        f"sync daemon: {attribute}: is {getattr(daemon, attribute)},"
-                        f" on {name} it is {getattr(theirs, attribute)}"
-                    )
+        for attribute in ("id", "multicast_group", "multicast_port"):
+            here, there = (
+                {getattr(daemon, attribute) for daemon in those.values()} for those in (mine, other.sync_daemons)
+            )
+            for theirs in sorted(there - here) if here else ():
+                yield f"sync daemon: {attribute}: is {', '.join(map(str, sorted(here)))}, on {name} it is {theirs}"
 
 
 # -- services ----------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import pathlib
 import re
 import selectors
 import socket
@@ -192,3 +193,19 @@ def test_weight_0_keeps_its_connections_and_gets_no_new_ones(
     apply([web(server(first), server(quiet, weight=0), server(last))])
     assert clients[quiet].ask() == quiet
     assert {connect().server for _ in range(6)} == {first, last}
+
+
+def test_a_pause_keeps_connections_from_beginning_and_drops_none(
+    clients: dict[str, Client], connect: Callable[[], Client]
+) -> None:
+    """What playbooks/failover.yml does before a switch."""
+    vs = pathlib.Path("/proc/sys/net/ipv4/vs")
+    (vs / "am_droprate").write_text("1\n")
+    (vs / "drop_packet").write_text("3\n")
+    with socket.socket() as late:
+        late.settimeout(0.5)
+        with pytest.raises(TimeoutError):
+            late.connect((VIRTUAL, 80))
+        assert {address: client.ask() for address, client in clients.items()} == {address: address for address in REAL}
+        (vs / "drop_packet").write_text("0\n")
+        assert connect().server in REAL

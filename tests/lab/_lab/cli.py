@@ -34,11 +34,12 @@ def parser() -> argparse.ArgumentParser:
     execute = commands.add_parser("exec", help="run a command on a host, or a shell if none is given")
     execute.add_argument("host", choices=(*fleet.NAMES, fleet.VM), metavar="HOST")
     execute.add_argument("words", nargs=argparse.REMAINDER, metavar="-- CMD...")
-    for name, text in (
-        ("reboot", "restart a host as a power cycle would: its disk stays, its kernel state goes"),
-        ("kill", "a crash: gone at once, without a goodbye"),
-    ):
-        commands.add_parser(name, help=text).add_argument("host", choices=fleet.NAMES, metavar="HOST")
+    reboot = commands.add_parser(
+        "reboot", help="restart hosts as a power cycle would: their disks stay, their kernel state goes"
+    )
+    reboot.add_argument("hosts", choices=fleet.NAMES, metavar="HOST", nargs="+")
+    kill = commands.add_parser("kill", help="a crash: gone at once, without a goodbye")
+    kill.add_argument("host", choices=fleet.NAMES, metavar="HOST")
     return top
 
 
@@ -72,7 +73,7 @@ def main(arguments: list[str] | None = None) -> int:
                 sys.stdout.flush()
                 os.execvp(command[0], command)
             case "reboot":
-                lab.reboot(chosen.host)
+                lab.reboot(chosen.hosts)
             case "kill":
                 lab.kill(chosen.host)
     except LabError as error:

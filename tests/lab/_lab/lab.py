@@ -10,7 +10,7 @@ import shlex
 import shutil
 import subprocess
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -111,21 +111,25 @@ class Lab:
             )
         return "\n".join(lines)
 
-    def reboot(self, host: str) -> None:
-        """A power cycle of one host."""
+    def reboot(self, hosts: Sequence[str]) -> None:
+        """A power cycle of some hosts, at the same moment."""
+        names = " ".join(hosts)
         with cache.locked(self.state / "lock"):
             self._need_running()
-            self._hang_up([host])
-            say(f"rebooting {host}")
-            self._run(fleet.VM, "lab-host", "reboot", host)
-            self._answers([host])
-        say(f"{host} is back")
+            self._hang_up(hosts)
+            say(f"rebooting {names}")
+            cuts = "; ".join(fleet.cut(host) for host in hosts)
+            # The shell waits for each, and fails if one has.
+            starts = "".join(f'lab-host reboot {host} & jobs="$jobs $!"; ' for host in hosts)
+            self._run(fleet.VM, "sh", "-c", f"{cuts}; {starts} for job in $jobs; do wait $job || exit; done")
+            self._answers(hosts)
+        say(f"{names}: back")
 
     def kill(self, host: str) -> None:
         """A crash of one host."""
         with cache.locked(self.state / "lock"):
             self._need_running()
-            self._run(fleet.VM, "lab-host", "kill", host)
+            self._run(fleet.VM, "sh", "-c", f"{fleet.cut(host)}; lab-host kill {host}")
             self._hang_up([host])
         say(f"{host} is gone; `lab reboot {host}` or `lab up` brings it back")
 

@@ -23,7 +23,7 @@ def test_exec_takes_the_rest_as_it_stands(line, host, words):
     assert cli.remote_words(chosen.words) == words
 
 
-@pytest.mark.parametrize("line", ["", "exec lb9 -- true", "reboot vm", "kill", "up --now"])
+@pytest.mark.parametrize("line", ["", "exec lb9 -- true", "reboot vm", "reboot", "kill", "up --now"])
 def test_nonsense_is_refused(line, capsys):
     with pytest.raises(SystemExit) as ended:
         cli.parser().parse_args(line.split())
@@ -58,6 +58,6 @@ def test_commands_on_a_stopped_lab_say_so(monkeypatch, tmp_path, capsys):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert cli.main(["status"]) == 0
     assert capsys.readouterr().out == "not running\n"
-    for line in (["exec", "lb1", "--", "true"], ["kill", "lb1"], ["reboot", "lb1"]):
+    for line in (["exec", "lb1", "--", "true"], ["kill", "lb1"], ["reboot", "lb1", "lb2"]):
         assert cli.main(line) == 1
         assert capsys.readouterr().err == "lab: the lab is not running: `lab up` starts it\n"

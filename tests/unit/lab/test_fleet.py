@@ -72,3 +72,10 @@ def test_ssh_config_quotes_paths():
     text = fleet.ssh_config(PORTS, Path("/my cache/key"), Path("/my cache/run"))
     assert '  IdentityFile "/my cache/key"\n' in text
     assert '  ControlPath "/my cache/run/ssh/%n"\n' in text
+
+
+def test_a_host_is_cut_off_by_one_command():
+    assert fleet.cut("client") == (
+        "printf 'link set dev client-front type bridge_slave state 0\\n"
+        "link set dev client-mgmt type bridge_slave state 0\\n' | ip -batch -"
+    )

@@ -69,6 +69,14 @@ def test_roles(checkout):
     assert [f"{role.name}: {finding}" for role in roles for finding in findings(role)] == []
 
 
+def test_records_are_where_they_come_back_from(checkout):
+    """A role writes a record that the unit of another brings back."""
+    director, keepalived = (
+        load(checkout / "roles" / role / "vars" / "main.yml") for role in ("director", "keepalived")
+    )
+    assert keepalived["_keepalived_sync_daemons_record"] == director["_director_sync_daemons_record"]
+
+
 GOOD = {
     "meta/argument_specs.yml": """
         argument_specs:

@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import pathlib
 import re
 import textwrap
 from typing import Any
 
 import pytest
+import yaml
 
 from ansible_collections.lvs.ipvs.plugins.module_utils import _cluster, _keepalived
 
@@ -81,8 +83,12 @@ def test_two_directors_and_a_checked_service() -> None:
             vrrp_garp_master_delay 5
             vrrp_higher_prio_send_advert true
             enable_script_security
-            script_user keepalived_script
-            lvs_sync_daemon back inst lvs_ipv4 id 40
+            script_user lvs-script
+        }
+        track_file hold {
+            file /run/keepalived.hold
+            weight 0
+            init_file 0
         }
         vrrp_instance lvs_ipv4 {
             state BACKUP
@@ -98,6 +104,9 @@ def test_two_directors_and_a_checked_service() -> None:
             check_unicast_src
             track_interface {
                 front
+            }
+            track_file {
+                hold
             }
             virtual_ipaddress {
                 169.254.0.134/32 dev lo scope host
@@ -156,13 +165,37 @@ def test_a_service_of_the_modules_is_not_written_but_its_address_moves() -> None
     assert block(text, "virtual_ipaddress_excluded") == "192.0.2.20/32 dev front\n"
 
 
+def test_the_defaults_are_those_of_the_role(checkout: pathlib.Path) -> None:
+    defaults = yaml.safe_load((checkout / "roles" / "keepalived" / "defaults" / "main.yml").read_text())
+    ours = _keepalived.Options()._asdict()
+    assert {f"keepalived_{option}": list(value) if value == () else value for option, value in ours.items()} == {
+        option: value for option, value in defaults.items() if option != "keepalived_packages"
+    }
+
+
+def test_text_is_what_it_says() -> None:
+    """As a command line gives it (-e keepalived_preempt=false), and templates before ansible-core 2.19."""
+    words: dict[str, Any] = {"preempt": "false", "unicast": "no", "sync": "False", "priority": "7", "garp_refresh": "0"}
+    values: dict[str, Any] = {"preempt": False, "unicast": False, "sync": False, "priority": 7, "garp_refresh": 0}
+    pace: dict[str, Any] = {"advert_interval": "0.5", "garp_interval": "0.0"}
+    assert configuration([WEB], **words, **pace) == configuration([WEB], **values, advert_interval=0.5)
+    # The directors are of one mind in whichever form it is said.
+    hosts = {"lb2": {"keepalived_unicast": "no", "keepalived_advert_interval": "0.50"}}
+    assert configuration([WEB], hosts=hosts, **words, **pace)
+    assert findings([WEB], preempt="perhaps", priority="many", advert_interval="inf") == [
+        "keepalived_preempt: 'perhaps' is not a boolean",
+        "keepalived_priority: 'many' is not a number",
+        "keepalived_advert_interval: 'inf' is not a number",
+    ]
+
+
 # -- VRRP ------------------------------------------------------------------------------------------------------
 
 
 def test_two_families_are_two_instances_that_move_together() -> None:
     text = configuration([WEB, WEB6]).text
     assert block(text, "vrrp_sync_group lvs") == (
-        "group {\n    lvs_ipv4\n    lvs_ipv6\n}\ntrack_interface {\n    front\n}\n"
+        "group {\n    lvs_ipv4\n    lvs_ipv6\n}\ntrack_interface {\n    front\n}\ntrack_file {\n    hold\n}\n"
     )
     six = block(text, "vrrp_instance lvs_ipv6")
     assert "unicast_src_ip 2001:db8:b::11\nunicast_peer {\n    2001:db8:b::12\n}\n" in six
@@ -201,7 +234,7 @@ def test_named_interfaces() -> None:
     text = configuration([WEB], interface="bond0", vrrp_interface="vlan9", sync_interface="vlan8").text
     assert "192.0.2.10/32 dev bond0" in text
     assert "    interface vlan9\n" in text
-    assert "lvs_sync_daemon vlan8 " in text
+    assert configuration([WEB], sync_interface="vlan8").sync_daemons[0]["interface"] == "vlan8"
 
 
 def test_multicast() -> None:
@@ -214,9 +247,10 @@ def test_multicast() -> None:
 
 
 def test_a_single_director_has_no_peers_and_nobody_to_tell_of_connections() -> None:
-    text = configuration([WEB], groups={"directors": ["lb1"]}).text
+    one = configuration([WEB], groups={"directors": ["lb1"]})
+    text = one.text
     assert "unicast" not in text
-    assert "lvs_sync_daemon" not in text
+    assert one.sync_daemons == []
     assert "192.0.2.10/32 dev front" in text
 
 
@@ -313,25 +347,37 @@ def test_what_is_global() -> None:
 # -- connection sync -------------------------------------------------------------------------------------------
 
 
-def sync_line(**options: Any) -> str:
-    return next(line.strip() for line in configuration([WEB], **options).text.splitlines() if "lvs_sync_daemon" in line)
-
-
 def test_connection_sync() -> None:
-    assert sync_line(sync_id=7, sync_maxlen=1400, sync_port=8849, sync_ttl=2, sync_group="ff02::81") == (
-        "lvs_sync_daemon back inst lvs_ipv4 id 7 maxlen 1400 port 8849 ttl 2 group ff02::81"
-    )
+    one = configuration([WEB], sync_id=7, sync_maxlen=1400, sync_port=8849, sync_ttl=2, sync_group="ff02::81")
+    options = {"maximum_length": 1400, "multicast_port": 8849, "multicast_ttl": 2, "multicast_group": "ff02::81"}
+    told = {"interface": "back", "id": 7, **options}
+    assert one.sync_daemons == [{"role": "master", **told}, {"role": "backup", **told}]
+    assert "sync" not in one.text
 
 
-def test_without_virtual_addresses_every_director_sends_and_receives() -> None:
-    mark = {"fwmark": 7, "real_servers": [{"group": "web"}], "health_check": {"ping": {}}}
-    text = configuration([mark]).text
-    assert "    lvs_sync_daemon back id 40\n" in text
-    assert "vrrp_instance" not in text
+@pytest.mark.parametrize("services", [[WEB], [{"fwmark": 7, "real_servers": [{"group": "web"}]}]])
+def test_every_director_sends_and_receives(services: list[dict[str, Any]]) -> None:
+    told = {"interface": "back", "id": 40}
+    assert configuration(services).sync_daemons == [{"role": "master", **told}, {"role": "backup", **told}]
+
+
+def test_a_director_that_serves_as_well_is_told_whether_it_is_the_backup() -> None:
+    """Its net.ipv4.vs.backup_only lets its table rest while it has a daemon that receives."""
+    groups = {"web": ["web1", "lb1"]}
+    one = configuration([{**WEB, "forwarding": "direct"}], groups=groups, sync_maxlen=1400, sync_group="ff02::81")
+    assert one.sync_daemons == []
+    assert "    lvs_sync_daemon back inst lvs_ipv4 id 40 maxlen 1400 group ff02::81\n" in one.text
+    # It is known at a restart only.
+    assert one.restart != configuration([{**WEB, "forwarding": "direct"}], groups=groups).restart
+    for services, host in (([{**WEB, "forwarding": "direct"}], "lb2"), ([WEB], "lb1")):
+        networks = {"back": ["198.51.100.11/24", "198.51.100.12/24"], "front": ["192.0.2.11/24"]}
+        other = configuration(services, host, groups=groups, interfaces=networks)
+        assert len(other.sync_daemons) == 2
+        assert "lvs_sync_daemon" not in other.text
 
 
 def test_no_sync() -> None:
-    assert "lvs_sync_daemon" not in configuration([WEB], sync=False).text
+    assert configuration([WEB], sync=False).sync_daemons == []
 
 
 def test_the_kernel_syncs_no_real_servers_of_another_family() -> None:
@@ -532,8 +578,8 @@ def test_what_a_start_may_find_in_the_kernel(check: dict[str, Any], trusting: bo
         ({"services": [WEB, {**WEB, "name": "more", "port": 8080}]}, False),
         ({"services": [{**WEB, "scheduler": "rr", "health_check": {"ping": {}}}]}, False),
         ({"advert_interval": 1.0, "priority": 3, "hold_file": "/x", "garp_refresh": 5, "extra_config": "# a\n"}, False),
-        ({"sync": False}, True),
-        ({"sync_maxlen": 1400}, True),
+        ({"sync": False}, False),
+        ({"sync_maxlen": 1400}, False),
         ({"services": [{**WEB, "real_servers": [{"group": "web", "upper_threshold": 5}]}]}, True),
         ({"extra_config": "net_namespace blue\n"}, True),
     ],

@@ -47,13 +47,13 @@ def right() -> dict[str, t.Any]:
     """What both directors have when all is well."""
     return copy.deepcopy(
         {
-            "lb1": {"services": [entry(80), entry(443)], "sync_daemons": [MASTER], "addresses": [VIP, GATEWAY]},
-            "lb2": {"services": [entry(80), entry(443)], "sync_daemons": [BACKUP], "addresses": []},
+            "lb1": {"services": [entry(80), entry(443)], "sync_daemons": [MASTER, BACKUP], "addresses": [VIP, GATEWAY]},
+            "lb2": {"services": [entry(80), entry(443)], "sync_daemons": [MASTER, BACKUP], "addresses": []},
         }
     )
 
 
-def found(readings: t.Any, keepalived: bool = True, hostvars: t.Any = None, **options: t.Any) -> list[str]:
+def found(readings: t.Any, keepalived: t.Any = True, hostvars: t.Any = None, **options: t.Any) -> list[str]:
     parity = FilterModule().filters()["parity"]
     declared = [WEB, CHECKED]
     return [
@@ -147,7 +147,7 @@ def test_who_is_drained_is_to_have_the_weight_it_is_held_at() -> None:
 
 def test_two_masters_are_found_by_both() -> None:
     readings = right()
-    readings["lb2"].update(addresses=[VIP, GATEWAY], sync_daemons=[MASTER])
+    readings["lb2"].update(addresses=[VIP, GATEWAY])
     there_are = "there are two masters"
     assert found(readings) == [
         f"lb1: address {VIP}: is here and on lb2: {there_are}",
@@ -159,40 +159,58 @@ def test_two_masters_are_found_by_both() -> None:
 
 def test_no_master_is_found_once_and_addresses_that_are_apart() -> None:
     readings = right()
-    readings["lb1"].update(addresses=[], sync_daemons=[BACKUP])
+    readings["lb1"].update(addresses=[])
     assert found(readings) == [f"lb1: address {address}: no director has it" for address in (VIP, GATEWAY)]
-    readings["lb2"].update(addresses=[GATEWAY], sync_daemons=[MASTER])
-    readings["lb1"].update(addresses=[VIP], sync_daemons=[MASTER])
+    readings["lb2"].update(addresses=[GATEWAY])
+    readings["lb1"].update(addresses=[VIP])
     assert found(readings) == [
         f"lb1: address {GATEWAY}: is on lb2, while others are here",
         f"lb2: address {VIP}: is on lb1, while others are here",
     ]
 
 
-def test_sync_daemons_have_the_role_of_their_director_and_one_id() -> None:
+def test_every_director_sends_and_receives_with_one_id() -> None:
     readings = right()
     readings["lb1"]["sync_daemons"] = []
     readings["lb2"]["sync_daemons"] = [MASTER]
     assert found(readings) == [
-        "lb1: sync daemon: role: is none, is to be master",
-        "lb2: sync daemon: role: is master, is to be backup",
+        "lb1: sync daemon: role: is none, is to be backup, master",
+        "lb2: sync daemon: role: is master, is to be backup, master",
     ]
     readings = right()
-    readings["lb2"]["sync_daemons"][0]["id"] = 8
+    readings["lb2"]["sync_daemons"] = [{**MASTER, "id": 8}, {**BACKUP, "id": 8}]
     assert found(readings) == [
         "lb1: sync daemon: id: is 7, on lb2 it is 8",
         "lb2: sync daemon: id: is 8, on lb1 it is 7",
     ]
     readings = right()
     readings["lb1"]["sync_daemons"] = readings["lb2"]["sync_daemons"] = []
-    hostvars = {name: {**told, "keepalived_sync": False} for name, told in HOSTVARS.items()}
+    # As a command line gives it.
+    hostvars = {name: {**told, "keepalived_sync": "false"} for name, told in HOSTVARS.items()}
     assert found(readings, hostvars=hostvars) == []
+
+
+def test_a_director_that_serves_as_well_sends_or_receives() -> None:
+    readings = right()
+    readings["lb1"]["sync_daemons"] = [MASTER]
+    groups = {**GROUPS, "web": ["web1", "lb1"]}
+    parity = FilterModule().filters()["parity"]
+
+    def of(name: str) -> list[str]:
+        told = parity([{**WEB, "forwarding": "direct"}], name, groups, HOSTVARS, readings, True)
+        return [finding for finding in told if "sync daemon" in finding]
+
+    assert of("lb1") == of("lb2") == []
+    readings["lb2"].update(addresses=[VIP, GATEWAY])
+    readings["lb1"].update(addresses=[])
+    assert of("lb1") == ["lb1: sync daemon: role: is master, is to be backup"]
 
 
 def test_without_keepalived_one_director_is_to_have_the_addresses() -> None:
     readings = right()
     readings["lb1"].update(addresses=[VIP], sync_daemons=[])
     assert found(readings, keepalived=False) == []
+    assert found(readings, keepalived="false") == []
     assert found(readings, keepalived=False, vip_holder="") == []
     assert found(readings, keepalived=False, vip_holder="lb2") == [
         f"lb1: address {VIP}: is here, lb2 is to have it",

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A service that keepalived watches, under load. The tests build on one another, in this order."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from lvs_testing import VIP, counters, do, ipvsadm, requests_through
+from two_directors import DIRECTORS, TABLE, Load, measured, playbook, services, transitions
+
+SERVERS = {"web1": "198.51.100.21", "web2": "198.51.100.22", "web3": "198.51.100.23"}
+#: The interval of the check in the inventory, and what the promise adds.
+INTERVAL, BOUND = 1.0, 1.0
+
+
+def entries(port: int, *servers: str) -> list[str]:
+    real_servers = [f"-a -t {VIP}:{port} -r {SERVERS[server]}:{port} -m -w 1" for server in servers or SERVERS]
+    return sorted([f"-A -t {VIP}:{port} -s rr", *real_servers])
+
+
+@pytest.mark.parametrize("director", DIRECTORS)
+def test_both_owners_services_are_in_the_table(director: str) -> None:
+    assert ipvsadm(director) == sorted([*entries(80), *entries(8080)])
+    assert requests_through("client", VIP, 6, port=8080) == {"web1": 2, "web2": 2, "web3": 2}
+
+
+def changed(director: str, until: str) -> float:
+    """When web3 came into the table of keepalived's service, or was out of it, by the clock of the lab."""
+    ask = f"ipvsadm -Ln -t {VIP}:8080 | grep -q {SERVERS['web3']}"
+    return float(do(director, f"{until} {ask}; do sleep 0.05; done; date +%s.%N"))
+
+
+def test_a_web_server_that_stops_is_out_and_comes_back() -> None:
+    with Load(transfers=0, port=8080) as load, ThreadPoolExecutor() as threads:
+        out = [threads.submit(changed, director, "while") for director in DIRECTORS]
+        stopped = float(do("web3", "date +%s.%N; systemctl kill --signal=KILL --kill-whom=all nginx"))
+        gone = [seen.result() - stopped for seen in out]
+        for director in DIRECTORS:
+            # The other service is the modules', who look at nobody's health.
+            assert ipvsadm(director) == sorted([*entries(80), *entries(8080, "web1", "web2")])
+        back = [threads.submit(changed, director, "until") for director in DIRECTORS]
+        started = float(do("web3", "systemctl restart nginx; date +%s.%N"))
+        returned = [seen.result() - started for seen in back]
+        time.sleep(2)
+    failed = [began - stopped for began, _word in load.failed]
+    measured(
+        f"a web server's nginx is killed, check of {INTERVAL:g} s",
+        f"out of rotation after {max(gone):.1f} s, back {max(returned):.1f} s after its return; {load.words},"
+        f" within {max(failed):.1f} s",
+    )
+    # Whoever was sent there just before it was out is the last.
+    assert max(failed) < max(gone) + 0.2
+    assert max(gone) <= INTERVAL + BOUND
+    assert requests_through("client", VIP, 6, port=8080) == {"web1": 2, "web2": 2, "web3": 2}
+
+
+def test_a_service_more_moves_nothing() -> None:
+    before = {name: transitions(name) for name in DIRECTORS}
+    counted = {name: counters(name) for name in DIRECTORS}
+    more = {**services()[1], "name": "more", "port": 8081, "real_servers": [{"group": "web", "port": 8080}]}
+    with Load(port=8080) as load:
+        run = playbook("site", lvs_services=[*services(), more])
+        assert run.returncode == 0, run.stdout + run.stderr
+    measured("a service more: keepalived reloads", load.words)
+    assert {name: transitions(name) for name in DIRECTORS} == before
+    assert load.failed == []
+    assert load.broken == []
+    for name in DIRECTORS:
+        after = counters(name)
+        assert f"TCP {VIP}:8081" in after
+        for entry, counts in counted[name].items():
+            assert all(now >= then for now, then in zip(after[entry], counts, strict=True)), entry
+    assert counters("lb1")[f"TCP {VIP}:8080"].connections >= len(load.requests)
+
+
+def test_the_table_of_all_faults(capsys: pytest.CaptureFixture[str]) -> None:
+    with capsys.disabled():
+        print("", *(f"| {fault} | {words} |" for fault, words in TABLE), sep="\n")
+    assert len(TABLE) == 2

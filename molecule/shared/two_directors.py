@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the tests of two directors say often: load from the client host, faults, and a table of what was measured."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+import typing as t
+from collections.abc import Callable
+
+import yaml
+from lvs_testing import CHECKOUT, INVENTORY, LAB, VIP, do
+
+DIRECTORS = ("lb1", "lb2")
+INVENTORIES = (INVENTORY, CHECKOUT / "molecule" / "shared" / "directors" / "hosts.yml")
+#: Requests a second, and transfers at a time.
+PACE, TRANSFERS = 25, 50
+#: Whoever has no answer by then lost the first packet of the connection: it is sent again after a second.
+PROMPT = 0.9
+
+Word = float | str
+
+
+class Load:
+    """Requests and transfers from the client host, for as long as the block lasts; then what they met."""
+
+    def __init__(self, transfers: int = TRANSFERS, port: int = 80) -> None:
+        self.transfers = transfers
+        self.port = port
+        self.seen: dict[str, t.Any] = {}
+
+    def __enter__(self) -> Load:
+        command = f"echo $$; exec python3 /usr/local/sbin/load {VIP} {self.port} {PACE} {self.transfers}"
+        self.process = subprocess.Popen(
+            ["ssh", "-F", LAB / ".run" / "ssh_config", "client", command], stdout=subprocess.PIPE, text=True
+        )
+        assert self.process.stdout
+        self.pid = self.process.stdout.readline().strip()
+        assert self.process.stdout.readline() == "ready\n"
+        # Something to compare with.
+        time.sleep(2)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        time.sleep(2)
+        do("client", f"kill {self.pid}")
+        told, _ = self.process.communicate(timeout=120)
+        self.seen = json.loads(told)
+
+    @property
+    def requests(self) -> list[tuple[float, Word]]:
+        return t.cast("list[tuple[float, Word]]", self.seen["requests"])
+
+    @property
+    def failed(self) -> list[tuple[float, Word]]:
+        """Requests without an answer in five seconds, or with another than that of a web server."""
+        return [(began, word) for began, word in self.requests if isinstance(word, str)]
+
+    @property
+    def away(self) -> float:
+        """For how many seconds, in sum, new connections were of no use at once: each request stands for its share."""
+        return sum(isinstance(word, str) or word > PROMPT for _began, word in self.requests) / PACE
+
+    @property
+    def broken(self) -> list[str]:
+        return [word for _began, _ended, word in self.seen["transfers"] if word]
+
+    def under_way(self, moment: float) -> int:
+        """How many transfers were under way then, and came to a good end."""
+        return sum(began < moment < ended and not word for began, ended, word in self.seen["transfers"])
+
+    @property
+    def words(self) -> str:
+        """What was measured."""
+        slowest = max(word for _began, word in self.requests if not isinstance(word, str))
+        stalls = self.seen["stalls"]
+        return (
+            f"{len(self.failed)} of {len(self.requests)} requests failed; late or failed for {self.away:.2f} s in sum;"
+            f" slowest answer {slowest:.2f} s; {len(self.broken)} of {len(self.seen['transfers'])} transfers broken"
+            + (
+                f"; the client stood still {len(stalls)} times, {max(late for _, late in stalls):.1f} s"
+                if stalls
+                else ""
+            )
+        )
+
+
+#: The fault, and what was measured, a line each.
+TABLE: list[tuple[str, str]] = []
+
+
+def measured(fault: str, words: str) -> None:
+    TABLE.append((fault, words))
+
+
+def now() -> float:
+    """By the clock of the lab, which is one for all of its hosts."""
+    return float(do("client", "date +%s.%N"))
+
+
+def lab(*words: str) -> None:
+    subprocess.run([LAB / "lab", *words], check=True)
+
+
+def eventually(what: Callable[[], bool], seconds: float = 60) -> None:
+    """Wait until it is so."""
+    deadline = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.2)
+
+
+def holders() -> list[str]:
+    """The directors that have the virtual address."""
+    return [name for name in DIRECTORS if VIP in do(name, f"ip -oneline address show to {VIP}")]
+
+
+def transitions(director: str) -> list[str]:
+    """How its part changed since keepalived runs, one line each."""
+    told = do(director, "journalctl --unit keepalived --output cat --grep 'Entering (MASTER|BACKUP|FAULT)' || true")
+    return [line for line in told.splitlines() if "Entering" in line]
+
+
+def daemons(director: str) -> list[str]:
+    """The sync daemons that run."""
+    return sorted(
+        line.split()[0] for line in do(director, "ipvsadm -Ln --daemon").splitlines() if "sync daemon" in line
+    )
+
+
+def services() -> list[dict[str, t.Any]]:
+    """The services of the inventory."""
+    text = (INVENTORIES[1].parent / "group_vars" / "all" / "lvs.yml").read_text(encoding="utf-8")
+    return t.cast("list[dict[str, t.Any]]", yaml.safe_load(text)["lvs_services"])
+
+
+def playbook(name: str, **variables: t.Any) -> subprocess.CompletedProcess[str]:
+    """Run a playbook of the collection as a user does."""
+    return subprocess.run(
+        [
+            "ansible-playbook",
+            *(f"--inventory={inventory}" for inventory in INVENTORIES),
+            f"--extra-vars={json.dumps(variables)}",
+            f"lvs.ipvs.{name}",
+        ],
+        cwd=CHECKOUT,
+        env={**os.environ, "ANSIBLE_CONFIG": str(CHECKOUT / "ansible.cfg")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def findings(run: subprocess.CompletedProcess[str]) -> list[str]:
+    """What verify.yml found, as it says it: a line each."""
+    found = [line.partition("(item=")[2].partition(")  =>")[0] for line in run.stdout.splitlines() if "(item=" in line]
+    return sorted(found)
