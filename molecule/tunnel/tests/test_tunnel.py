@@ -117,7 +117,8 @@ def test_a_boot_brings_all_of_it_back() -> None:
 def test_a_second_start_touches_nothing() -> None:
     told = do(
         "web1",
-        "ip monitor address link route rule & nft monitor & sleep 1; systemctl restart lvs-ipvs-real-server; kill %1 %2",
+        "ip monitor address link route rule & one=$!; nft monitor & two=$!; sleep 1;"
+        " systemctl restart lvs-ipvs-real-server; kill $one $two",
     )
     assert told == ""
 
