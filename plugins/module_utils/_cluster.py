@@ -145,6 +145,9 @@ def real_server_services(
                 continue
             key, server = service.value.key, member.value
             family = _model.family_of(server.key.address)
+            tunnel = None
+            if server.forwarding == "tunnel":
+                tunnel = {**server.tunnel._asdict(), "overhead": _model.tunnel_overhead(server)}
             serves.append(
                 {
                     "name": service.name,
@@ -155,7 +158,7 @@ def real_server_services(
                     "port": key.port,
                     "fwmark": key.fwmark,
                     "forwarding": server.forwarding,
-                    "tunnel": server.tunnel._asdict() if server.forwarding == "tunnel" else None,
+                    "tunnel": tunnel,
                     "server_address": server.key.address,
                     "server_port": server.key.port,
                     "directors": [address for address in directors if _model.family_of(address) == family],

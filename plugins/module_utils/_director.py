@@ -20,9 +20,6 @@ from ansible_collections.lvs.ipvs.plugins.module_utils import _cluster, _model
 #: Kernels before this one make a client wait for a second when it uses a port again that is still remembered,
 #: if connections are tracked (net.ipv4.vs.conn_reuse_mode=1 with conntrack=1).
 _REUSES_AT_ONCE = (5, 9)
-#: Bytes that a tunnel puts before a packet, beside the outer IP header: as ip_vs_xmit.c has them.
-_GUE, _GUE_REMCSUM, _GRE, _GRE_CSUM = 12, 8, 4, 4
-_IP_HEADER = {"ipv4": 20, "ipv6": 40}
 #: What every network has to carry without fragments (RFC 791, RFC 8200).
 _MTU_MIN = {"ipv4": 576, "ipv6": 1280}
 #: Bounds of the module parameter conn_tab_bits.
@@ -230,7 +227,7 @@ def _unreachable(cluster: t.Iterable[_cluster.Service], host: str, told: Told) -
                     "reaches only hosts on the same link: use tunnel or masquerade"
                 )
             elif member.value.forwarding == "tunnel":
-                overhead = _overhead(member.value)
+                overhead = _model.tunnel_overhead(member.value)
                 family = service.value.key.family
                 mtu = told.mtu.get(route.interface, 65535)
                 if mtu - overhead < _MTU_MIN[family]:
@@ -238,17 +235,6 @@ def _unreachable(cluster: t.Iterable[_cluster.Service], host: str, told: Told) -
                         f"{whom} is reached by {route.interface} of {host}, whose MTU of {mtu} leaves {mtu - overhead} within the "
                         f"tunnel (type {member.value.tunnel.type}): {family} needs {_MTU_MIN[family]}, so raise the MTU"
                     )
-
-
-def _overhead(server: _model.RealServer) -> int:
-    """Bytes that the tunnel to a real server adds to a packet."""
-    kind, checksum = server.tunnel.type, server.tunnel.checksum
-    outer = _IP_HEADER[_model.family_of(server.key.address)]
-    if kind == "gue":
-        return outer + _GUE + (_GUE_REMCSUM if checksum == "remcsum" else 0)
-    if kind == "gre":
-        return outer + _GRE + (_GRE_CSUM if checksum == "csum" else 0)
-    return outer
 
 
 def looping_services(

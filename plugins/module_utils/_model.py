@@ -21,6 +21,9 @@ PROTOCOLS = ("tcp", "udp", "sctp")
 FORWARDINGS = ("masquerade", "direct", "tunnel")
 TUNNEL_TYPES = ("ipip", "gue", "gre")
 TUNNEL_CHECKSUMS = ("none", "csum", "remcsum")
+#: Bytes that a tunnel puts before a packet, beside the outer IP header: as ip_vs_xmit.c has them.
+_GUE, _GUE_REMCSUM, _GRE, _GRE_CSUM = 12, 8, 4, 4
+_IP_HEADER = {"ipv4": 20, "ipv6": 40}
 SYNC_ROLES = ("master", "backup")
 
 DEFAULT_SCHEDULER = "wlc"
@@ -126,6 +129,17 @@ class RealServer(t.NamedTuple):
     #: Connections; 0 means no threshold.
     upper_threshold: int = 0
     lower_threshold: int = 0
+
+
+def tunnel_overhead(server: RealServer) -> int:
+    """Bytes that the tunnel to a real server adds to a packet."""
+    kind, checksum = server.tunnel.type, server.tunnel.checksum
+    outer = _IP_HEADER[family_of(server.key.address)]
+    if kind == "gue":
+        return outer + _GUE + (_GUE_REMCSUM if checksum == "remcsum" else 0)
+    if kind == "gre":
+        return outer + _GRE + (_GRE_CSUM if checksum == "csum" else 0)
+    return outer
 
 
 class Entry(t.NamedTuple):

@@ -2,22 +2,36 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The network of a real server, made as its configuration says; run by the role and at each boot.
 
-Replies of masqueraded services must leave through the director, whatever the host's default route is:
-packets *from* the address the directors know are routed by a table of their own, which holds the
-network of that address and a default route to the director. A client on another network of the host
-is answered through the director too, for the director alone knows the virtual address to put back.
+masquerade: replies must leave through the director, whatever the host's default route is. Packets *from*
+the address the directors know are routed by a table of their own, which holds the network of that address
+and a default route to the director. A client on another network of the host is answered through the
+director too, for the director alone knows the virtual address to put back.
 
-Rules and routes carry a routing protocol number of their own: what has it and is not wanted goes away,
-and nothing else is touched. What is right already is left alone, so traffic never notices a second run.
+direct: packets arrive as the client sent them, so the host has the virtual addresses, on a dummy interface.
+It must not tell its link of them, and it never does: ARP is told so before the first address is there, and for
+IPv6 nobody answers for the addresses of another interface.
 
-Each command of ip(8) that was needed is printed. Needs Python 3.9, iproute2 and nothing else.
+tunnel: the same packets arrive in others. A device takes them out for each kind of tunnel, and holds the
+virtual addresses: without an address, a loose reverse path filter would drop what comes out of it. Only
+directors may send such packets, and clients are told what size has room in them.
+
+What the program makes it knows again: routes and rules by their protocol number, devices by their group
+and name, rules of nftables by their table, and sysctls and GUE ports by a file in /run, which ends when they
+do. What is ours and not wanted goes away, what is not ours is never touched, and what is right already is left
+alone, so traffic never notices a second run.
+
+Each command that was needed is printed. Needs Python 3.9, iproute2, and for tunnels nftables.
 """
 
 from __future__ import annotations
 
 import argparse
 import ipaddress
+import itertools
 import json
+import os
+import re
+import shlex
 import subprocess
 import sys
 import time
@@ -26,9 +40,46 @@ from pathlib import Path
 
 Words = dict[str, t.Any]
 
+SYSCTLS = Path("/proc/sys")
+MODULES = Path("/sys/module")
+FILE = Path("/run/lvs-ipvs-real-server.json")
+TABLE = "inet lvs_ipvs_real_server"
+#: Protocol numbers of IP within IP: IPv4, IPv6 and GRE.
+IPV4, IPV6, GRE = 4, 41, 47
+#: What a device takes out of its tunnel, by its kind, and the kernel module that it is of.
+CARRIES = {"ipip": (IPV4,), "sit": (IPV6,), "ip6tnl": (IPV4, IPV6), "gre": (GRE,), "ip6gre": (GRE,)}
+MODULE = {"ipip": "ipip", "sit": "sit", "ip6tnl": "ip6_tunnel", "gre": "ip_gre", "ip6gre": "ip6_gre", "dummy": "dummy"}
+#: Headers of IP and TCP without options, in bytes, by the version of IP.
+HEADERS = {4: 40, 6: 60}
+#: The scope of link-local addresses, as ip-address(8) numbers it.
+SCOPE_LINK = "253"
+
 
 class Problem(Exception):
     """What the administrator has to mend."""
+
+
+class Steps:
+    """Commands that make what is wanted, and commands that take off what is not."""
+
+    def __init__(self) -> None:
+        self.make: list[str] = []
+        self.take: list[str] = []
+
+
+def version(address: str) -> int:
+    return ipaddress.ip_address(address).version
+
+
+def place(address: str, links: list[Words]) -> Words:
+    """The interface that has an address of the host."""
+    for link in links:
+        if any(info.get("local") == address for info in link.get("addr_info", ())):
+            return link
+    raise Problem(f"address {address}: no interface of this host has it")
+
+
+# -- masquerade ------------------------------------------------------------------------------------------
 
 
 class Route(t.NamedTuple):
@@ -59,26 +110,20 @@ def wanted(masquerade: Words, links: list[Words]) -> tuple[list[Route], list[Rul
     rules: list[Rule] = []
     devices: list[str] = []
     for address in masquerade["addresses"]:
-        device, network = _place(address, links)
+        link = place(address, links)
+        length = next(info["prefixlen"] for info in link["addr_info"] if info.get("local") == address)
+        network = ipaddress.ip_network(f"{address}/{length}", strict=False)
         if gateway == address:
             raise Problem(f"gateway {gateway}: is this host's own address")
-        routes.append(Route(table, str(network), device))
+        routes.append(Route(table, str(network), link["ifname"]))
         rules.append(Rule(masquerade["priority"], address, table))
         if ipaddress.ip_address(gateway) in network:
-            devices.append(device)
+            devices.append(link["ifname"])
+    if not routes:
+        return [], []
     if not devices:
         raise Problem(f"gateway {gateway}: is not on the network of {' or '.join(masquerade['addresses'])}")
     return [*dict.fromkeys(routes), Route(table, "default", devices[0], gateway)], rules
-
-
-def _place(address: str, links: list[Words]) -> tuple[str, t.Any]:
-    """The device of an address, and the network on that link."""
-    for link in links:
-        for info in link.get("addr_info", ()):
-            if info.get("local") == address:
-                network = ipaddress.ip_network(f"{address}/{info['prefixlen']}", strict=False)
-                return link["ifname"], network
-    raise Problem(f"address {address}: no interface of this host has it")
 
 
 def parse_routes(told: list[Words]) -> list[Route]:
@@ -95,60 +140,413 @@ def parse_rules(told: list[Words], protocol: int) -> list[Rule]:
     ]
 
 
-def plan(have: tuple[list[Route], list[Rule]], want: tuple[list[Route], list[Rule]], protocol: int) -> list[str]:
-    """The commands that make ``want`` of ``have``: a rule never points to a table that is not complete."""
+def plan_routes(
+    have: tuple[list[Route], list[Rule]], want: tuple[list[Route], list[Rule]], protocol: int, ip: str, steps: Steps
+) -> None:
+    """Make ``want`` of ``have``: a rule never points to a table that is not complete."""
     routes, rules = have
     # ``replace`` puts a route in the place of that to the same destination.
     places = {(route.table, route.destination) for route in want[0]}
-    return [
-        *(f"route replace {route} proto {protocol}" for route in want[0] if route not in routes),
-        *(f"rule add {rule} protocol {protocol}" for rule in want[1] if rule not in rules),
-        *(f"rule del {rule} protocol {protocol}" for rule in rules if rule not in want[1]),
-        *(f"route del {route} proto {protocol}" for route in routes if (route.table, route.destination) not in places),
+    steps.make += [f"{ip} route replace {route} proto {protocol}" for route in want[0] if route not in routes]
+    steps.make += [f"{ip} rule add {rule} protocol {protocol}" for rule in want[1] if rule not in rules]
+    steps.take += [f"{ip} rule del {rule} protocol {protocol}" for rule in rules if rule not in want[1]]
+    steps.take += [
+        f"{ip} route del {route} proto {protocol}" for route in routes if (route.table, route.destination) not in places
     ]
 
 
-def ask(family: str, *question: str) -> list[Words]:
+# -- direct and tunnel: what packets arrive by -----------------------------------------------------------
+
+
+class Device(t.NamedTuple):
+    kind: str
+    #: The host's end of the tunnel.
+    local: str = ""
+    #: Whether packets of GRE have checksums: the kernel takes either those with or those without.
+    checksum: bool = False
+
+    @classmethod
+    def of(cls, service: Words) -> Device:
+        """What the packets of a service arrive by."""
+        tunnel, local = service["tunnel"], service["server_address"]
+        if not tunnel:
+            return cls("dummy")
+        outer = version(local)
+        if tunnel["type"] == "gre":
+            return cls("gre" if outer == 4 else "ip6gre", local, tunnel["checksum"] == "csum")
+        # What comes out of a GUE port is taken for what comes in a plain tunnel.
+        return cls("ip6tnl" if outer == 6 else "ipip" if service["family"] == "ipv4" else "sit", local)
+
+    @property
+    def options(self) -> str:
+        words = [f"type {self.kind}"]
+        words += ["mode any"] if self.kind == "ip6tnl" else []
+        words += [f"local {self.local}"] if self.local else []
+        words += ["icsum"] if self.checksum else []
+        return " ".join(words)
+
+
+class Port(t.NamedTuple):
+    """A UDP port that GUE arrives by."""
+
+    port: int
+    local: str
+
+    def __str__(self) -> str:
+        return f"port {self.port}{' -6' if version(self.local) == 6 else ''} local {self.local}"
+
+
+class Found(t.NamedTuple):
+    """A device that there is."""
+
+    name: str
+    device: Device
+    up: bool
+    addresses: dict[str, bool]
+    """Whether an address is as it has to be."""
+
+
+def parse_devices(links: list[Words], group: int) -> list[Found]:
+    """Our devices among those that ``ip -j -N -d addr`` tells."""
+    found = []
+    for link in links:
+        if not is_ours(link, group):
+            continue
+        info = link.get("linkinfo", {})
+        data = info.get("info_data", {})
+        addresses = {
+            # The kernel adds addresses of its own, which are for networks.
+            address["local"]: address["family"] == "inet" or bool(address.get("deprecated"))
+            for address in link.get("addr_info", ())
+            if address["prefixlen"] == (32 if address["family"] == "inet" else 128) and address["scope"] != SCOPE_LINK
+        }
+        device = Device(info.get("info_kind", ""), data.get("local", ""), bool(data.get("icsum")))
+        found.append(Found(link["ifname"], device, "UP" in link.get("flags", ()), addresses))
+    return found
+
+
+def is_ours(link: Words, group: int) -> bool:
+    return str(link.get("group")) == str(group) and link["ifname"].startswith("lvs-")
+
+
+def by_device(services: list[Words]) -> dict[Device, list[Words]]:
+    """The devices that services need."""
+    found: dict[Device, list[Words]] = {}
+    for service in services:
+        device = Device.of(service)
+        found.setdefault(device, []).append(service)
+        other = found.get(device._replace(checksum=not device.checksum))
+        if other:
+            raise Problem(
+                f"lvs_services ({service['name']}).tunnel.checksum: {other[0]['name']} has another, and the host takes "
+                f"either packets with or packets without at {device.local}"
+            )
+    return found
+
+
+def by_port(services: list[Words]) -> dict[Port, list[Words]]:
+    """The ports that services need."""
+    found: dict[Port, list[Words]] = {}
+    for service in services:
+        if service["tunnel"] and service["tunnel"]["type"] == "gue":
+            found.setdefault(Port(service["tunnel"]["port"], service["server_address"]), []).append(service)
+    return found
+
+
+def require(module: str, service: Words) -> None:
+    """Refuse what the kernel cannot do, before the first change."""
+    if (MODULES / module).exists():
+        return
+    if run(["modprobe", "--dry-run", "--quiet", module]).returncode == 1:
+        option = f"tunnel.type: {service['tunnel']['type']}" if service["tunnel"] else "forwarding: direct"
+        raise Problem(
+            f"lvs_services ({service['name']}).{option} needs the kernel module {module}, "
+            f"which this kernel ({os.uname().release}) does not have"
+        )
+
+
+def plan_devices(want: dict[Device, list[Words]], have: list[Found], group: int, steps: Steps) -> None:
+    """The devices, each with the addresses that packets arrive for."""
+    taken = {found.name for found in have}
+    for device, services in want.items():
+        found = next((found for found in have if found.device == device), None)
+        name = found.name if found else ""
+        if not found:
+            require(MODULE[device.kind], services[0])
+            steps.make += [
+                f"ip link del {other.name}" for other in have if other.device[:2] == device[:2] and device.local
+            ]
+            name = next(name for name in _names(device.kind) if name not in taken)
+            taken.add(name)
+            steps.make.append(f"ip link add {name} group {group} {device.options}")
+            if (SYSCTLS / "net/ipv6").exists():
+                # Link-local addresses are of no use here.
+                steps.make.append(f"ip link set {name} addrgenmode none")
+            # Replies do not leave by the device. Whatever the filter is for all, loose is what it is then.
+            steps.make.append(f"sysctl --write net/ipv4/conf/{name}/rp_filter=2")
+        elif reverse_path(name) == 1:
+            steps.make.append(f"sysctl --write net/ipv4/conf/{name}/rp_filter=2")
+        if not found or not found.up:
+            steps.make.append(f"ip link set {name} up")
+        wanted_here = dict.fromkeys(address for service in services for address in service["addresses"])
+        had = found.addresses if found else {}
+        # Nothing that the host begins is to leave from a virtual address.
+        steps.make += [
+            f"ip address replace {address}/{'32' if version(address) == 4 else '128'} dev {name} "
+            + ("scope host" if version(address) == 4 else "nodad preferred_lft 0")
+            for address in wanted_here
+            if not had.get(address)
+        ]
+        steps.take += [
+            f"ip address del {address}/{'32' if version(address) == 4 else '128'} dev {name}"
+            for address in had
+            if address not in wanted_here
+        ]
+    for found in have:
+        if found.device not in want and f"ip link del {found.name}" not in steps.make:
+            steps.take.append(f"ip link del {found.name}")
+
+
+def _names(kind: str) -> t.Iterator[str]:
+    yield "lvs-vip" if kind == "dummy" else f"lvs-{kind}"
+    yield from (f"lvs-{kind}{number}" for number in itertools.count(2))
+
+
+def plan_ports(want: dict[Port, list[Words]], have: list[Port], ours: list[Port], steps: Steps) -> list[Port]:
+    """The ports that GUE arrives by; those that are ours then."""
+    modules = {"fou6" if version(port.local) == 6 else "fou": services[0] for port, services in want.items()}
+    for module, service in modules.items():
+        if not (MODULES / module).exists():
+            require(module, service)
+            # Nothing loads it by itself.
+            steps.make.append(f"modprobe {module}")
+    steps.make += [f"ip fou add {port} gue" for port in want if port not in have]
+    steps.take += [f"ip fou del {port}" for port in ours if port in have and port not in want]
+    return [port for port in want if port in ours or port not in have]
+
+
+# -- sysctls ---------------------------------------------------------------------------------------------
+
+
+def setting(path: str) -> int:
+    return int((SYSCTLS / path).read_text(encoding="ascii"))
+
+
+def reverse_path(device: str) -> int:
+    """Which reverse path filter is in force: 0 for none, 1 for strict, 2 for loose."""
+    return max(setting(f"net/ipv4/conf/{name}/rp_filter") for name in ("all", device))
+
+
+def plan_sysctls(
+    services: list[Words], links: list[Words], ours: dict[str, list[int]], steps: Steps
+) -> dict[str, list[int]]:
+    """Those of the host; what is ours then."""
+    # Of ``all`` and an interface's own, the greater is in force for ARP.
+    least = {"net/ipv4/conf/all/arp_ignore": 1, "net/ipv4/conf/all/arp_announce": 2}
+    if not any(version(address) == 4 for service in services for address in service["addresses"]):
+        least = {}
+    wrong = {path: value for path, value in least.items() if setting(path) < value}
+    needed = set(least)
+    for service in services:
+        if service["family"] == "ipv4" and not service["tunnel"]:
+            # Replies may leave by another interface than the director's packets came by.
+            device = place(service["server_address"], links)["ifname"]
+            path = f"net/ipv4/conf/{device}/rp_filter"
+            needed.add(path)
+            if reverse_path(device) == 1:
+                wrong[path] = 2
+    steps.make += [f"sysctl --write {path}={value}" for path, value in wrong.items()]
+    for path, (before, after) in ours.items():
+        # What another has set meanwhile is not ours any more.
+        if path not in needed and (SYSCTLS / path).exists() and setting(path) == after:
+            steps.take.append(f"sysctl --write {path}={before}")
+    kept = {path: values for path, values in ours.items() if path in needed}
+    return {**kept, **{path: [kept[path][0] if path in kept else setting(path), wrong[path]] for path in wrong}}
+
+
+# -- nftables --------------------------------------------------------------------------------------------
+
+
+def firewall(services: list[Words], links: list[Words], mtu: int) -> str:
+    """The rules for nft, on one line; empty without tunnels."""
+    arriving, sizes = [], dict[str, int]()
+    tunneled = [service for service in services if service["tunnel"]]
+    for device, users in by_device(tunneled).items():
+        arriving += [_only(users, f"meta l4proto {number}") for number in CARRIES[device.kind]]
+    arriving += [_only(users, f"udp dport {port.port}") for port, users in by_port(tunneled).items()]
+    for service in tunneled:
+        room = (mtu or place(service["server_address"], links)["mtu"]) - service["tunnel"]["overhead"]
+        for address in service["addresses"]:
+            size = room - HEADERS[version(address)]
+            sizes[address] = min(size, sizes.get(address, size))
+    if not arriving:
+        return ""
+    leaving = [
+        # The kernel never makes the size greater by this.
+        f"{_ip(address)} saddr {address} tcp flags & (syn | ack) == (syn | ack) tcp option maxseg size set {size};"
+        for address, size in sizes.items()
+    ]
+    return " ".join(
+        [
+            f"table {TABLE};",
+            f"delete table {TABLE};",
+            f"table {TABLE} {{",
+            "chain arriving { type filter hook input priority filter; policy accept;",
+            *arriving,
+            "}",
+            "chain leaving { type filter hook output priority mangle; policy accept;",
+            *leaving,
+            "}",
+            "}",
+        ]
+    )
+
+
+def _ip(address: str) -> str:
+    return "ip" if version(address) == 4 else "ip6"
+
+
+def _only(services: list[Words], what: str) -> str:
+    """Drop what does not come from a director."""
+    local = services[0]["server_address"]
+    directors = sorted({address for service in services for address in service["directors"]})
+    if not directors:
+        raise Problem(
+            f"lvs_services ({services[0]['name']}).forwarding: the tunnel ends at {local}, and no director has an "
+            f"{'lvs_address' if version(local) == 4 else 'lvs_address6'} of that family for it to begin at"
+        )
+    ip = _ip(local)
+    return f"{ip} daddr {local} {what} {ip} saddr != {{ {', '.join(directors)} }} drop;"
+
+
+def plan_firewall(rules: str, steps: Steps) -> None:
+    """In one change, whatever there was before."""
+    have = run(["nft", "list", "table", *TABLE.split()]).stdout
+    # How nft tells the rules depends on its version: it says so itself, where nothing else is.
+    show = f'nft "$1" && nft list table {TABLE}'
+    want = run(["unshare", "--net", "sh", "-c", show, "-", rules]).stdout if rules else ""
+    if rules and (not want or have != want):
+        # Where rules only go away, the devices go first.
+        narrower = want and set(want.splitlines()) <= set(have.splitlines())
+        (steps.take if narrower else steps.make).append(f"nft {shlex.quote(rules)}")
+    elif have and not rules:
+        steps.take.append(f"nft delete table {TABLE}")
+
+
+# -- the host --------------------------------------------------------------------------------------------
+
+
+def run(command: list[str], **given: t.Any) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=False, **given)
+    except FileNotFoundError:
+        return subprocess.CompletedProcess(command, 127, "", f"{command[0]}: not found")
+
+
+def ask(*question: str) -> list[Words]:
     """What ip(8) tells."""
-    run = subprocess.run(["ip", "-j", "-N", family, *question], capture_output=True, text=True, check=False)
-    if run.returncode:
-        raise Problem(run.stderr.strip() or f"ip {' '.join(question)}: exit status {run.returncode}")
+    told = run(["ip", "-j", "-N", *question])
+    if told.returncode:
+        raise Problem(told.stderr.strip() or f"ip {' '.join(question)}: exit status {told.returncode}")
     # An empty entry stands for one that a filter hid.
-    return [entry for entry in json.loads(run.stdout or "[]") if entry]
+    return [entry for entry in json.loads(told.stdout or "[]") if entry]
 
 
-def steps_for(family: str, masquerade: Words | None, protocol: int) -> list[str]:
-    """The commands that one family needs."""
-    want: tuple[list[Route], list[Rule]] = ([], [])
-    if masquerade and masquerade["addresses"]:
-        want = wanted(masquerade, ask(family, "addr", "show"))
-    have = (
-        parse_routes(ask(family, "route", "show", "table", "all", "proto", str(protocol))),
-        parse_rules(ask(family, "rule", "show"), protocol),
-    )
-    return plan(have, want, protocol)
+class State(t.NamedTuple):
+    """What is ours and cannot be told by looking, since the last boot."""
+
+    #: What each was before, and what it was set to.
+    sysctls: dict[str, list[int]]
+    ports: list[Port]
+
+    def joined(self, other: State) -> State:
+        return State({**self.sysctls, **other.sysctls}, list(dict.fromkeys([*self.ports, *other.ports])))
 
 
-def apply(family: str, steps: list[str]) -> None:
-    """Have ip(8) do the commands, in one process."""
-    run = subprocess.run(
-        ["ip", family, "-batch", "-"], input="\n".join(steps) + "\n", capture_output=True, text=True, check=False
-    )
-    if run.returncode:
-        raise Problem(f"{run.stderr.strip()} in:\n" + "\n".join(steps))
+def recall() -> State:
+    try:
+        told = json.loads(FILE.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return State({}, [])
+    return State(told["sysctls"], [Port(*port) for port in told["ports"]])
 
 
-def converge(configuration: Words, check: bool) -> list[str]:
+def remember(have: State, want: State) -> None:
+    if want == have:
+        return
+    if want == State({}, []):
+        FILE.unlink(missing_ok=True)
+        return
+    new = FILE.with_suffix(".new")
+    new.write_text(json.dumps(want._asdict()), encoding="utf-8")
+    new.replace(FILE)
+
+
+def apply(steps: list[str]) -> None:
+    """Take the steps; those of ip(8) that follow one another in one process."""
+    for tool, group in itertools.groupby(steps, lambda step: re.sub(r"^(ip -[46]|\w+) .*", r"\1", step)):
+        commands = list(group)
+        if tool.startswith("ip"):
+            batch = "".join(f"{command[len(tool) + 1 :]}\n" for command in commands)
+            _succeed(run([*tool.split(), "-batch", "-"], input=batch), "\n".join(commands))
+        elif tool == "sysctl":
+            _settle()
+            for command in commands:
+                path, _, value = command.split()[-1].partition("=")
+                (SYSCTLS / path).write_text(value, encoding="ascii")
+        else:
+            for command in commands:
+                _succeed(run(shlex.split(command)), command)
+
+
+def _settle() -> None:
+    """Have udev be the first to set the sysctls of a new device, as it does where sysctl.d speaks of all devices."""
+    run(["udevadm", "settle", "--timeout=10"])
+
+
+def _succeed(ran: subprocess.CompletedProcess[str], what: str) -> None:
+    if ran.returncode:
+        raise Problem(f"{ran.stderr.strip()} in:\n{what}")
+
+
+def converge(configuration: Words, check: bool = False, keep: bool = False) -> list[str]:
     """Make the network as the configuration says; all is read before the first change."""
-    protocol = configuration["protocol"]
-    plans = {
-        family: steps_for(family, configuration["masquerade"].get(name), protocol)
-        for family, name in (("-4", "ipv4"), ("-6", "ipv6"))
-    }
-    for family, steps in plans.items():
-        if steps and not check:
-            apply(family, steps)
-    return [f"ip {family} {step}" for family, steps in plans.items() for step in steps]
+    mark = configuration["mark"]
+    services = [*configuration["direct"], *configuration["tunnel"]]
+    links = ask("-d", "address", "show")
+    others = [link for link in links if not is_ours(link, mark)]
+    have = recall()
+    ports = [
+        Port(told["port"], told["local"])
+        for told in (ask("fou", "show") if (MODULES / "fou").exists() else [])
+        if "gue" in told and "local" in told
+    ]
+    # In the order in which they are made. They are taken off in the other.
+    sysctls, rules, gue, devices, routes = parts = [Steps() for dummy in range(5)]
+    want = State(
+        plan_sysctls(services, others, have.sysctls, sysctls), plan_ports(by_port(services), ports, have.ports, gue)
+    )
+    plan_firewall(firewall(services, others, configuration["mtu"]), rules)
+    plan_devices(by_device(services), parse_devices(links, mark), mark, devices)
+    for family, masquerade in configuration["masquerade"].items():
+        ip = "-4" if family == "ipv4" else "-6"
+        if not (SYSCTLS / "net" / family).exists():
+            continue  # The kernel was told to do without.
+        there = (
+            parse_routes(ask(ip, "route", "show", "table", "all", "proto", str(mark))),
+            parse_rules(ask(ip, "rule", "show"), mark),
+        )
+        plan_routes(there, wanted(masquerade, others), mark, f"ip {ip}", routes)
+    make = [step for part in parts for step in part.make]
+    take = [step for part in reversed(parts) for step in part.take]
+    if not check:
+        # Before the first change, so that a run which is killed leaves nothing that nobody knows.
+        remember(have, have.joined(want))
+        apply(make)
+        if not keep:
+            apply(take)
+            remember(have.joined(want), want)
+    return make + [f"kept: {step}" if keep else step for step in take]
 
 
 def main() -> int:
@@ -157,6 +555,7 @@ def main() -> int:
     )
     parser.add_argument("configuration", help="the configuration file, or its text, which begins with {")
     parser.add_argument("--check", action="store_true", help="change nothing, only print what would be done")
+    parser.add_argument("--keep", action="store_true", help="take nothing off yet, only print what would be")
     parser.add_argument("--wait", type=float, default=0, metavar="SECONDS", help="wait for the host's addresses")
     arguments = parser.parse_args()
     text = arguments.configuration
@@ -166,7 +565,7 @@ def main() -> int:
     deadline = time.monotonic() + arguments.wait
     while True:
         try:
-            for step in converge(configuration, arguments.check):
+            for step in converge(configuration, arguments.check, arguments.keep):
                 print(step)
             return 0
         except Problem as problem:

@@ -176,7 +176,7 @@ def test_a_host_that_is_listed_by_its_address_serves_too() -> None:
         web(real_servers=[{"address": "2001:db8:b:0::22", "forwarding": "tunnel", "tunnel": {"type": "gre"}}])
     )
     (service,) = _cluster.real_server_services(cluster, "web2", GROUPS, HOSTVARS)
-    assert service["tunnel"] == {"type": "gre", "port": 0, "checksum": "none"}
+    assert service["tunnel"] == {"type": "gre", "port": 0, "checksum": "none", "overhead": 44}
     assert service["directors"] == ["2001:db8:b::11", "2001:db8:b::12"]
 
 
