@@ -53,8 +53,15 @@ molecule: export MOLECULE_GLOB := molecule/*/molecule.yml
 molecule: system $(VENV)  ## every scenario in the lab, or one: SCENARIO=nat
 	@molecule test $(if $(SCENARIO),--scenario-name $(SCENARIO),--all)
 
+fleet: system $(VENV)  ## playbooks over simulated directors: what a run costs, drift, adoption
+	@tests/kernel/run --kernel $(or $(KERNEL),6.12) --timeout 1800 $(ARGS) tests/fleet
+
 bench: system $(VENV)  ## how long big tables take on a real kernel
 	@tests/kernel/run --kernel $(or $(KERNEL),6.12) --bench $(ARGS) \
+	    | env PYTHONPATH=.venv/collections tests/kernel/bench.py --into docs/benchmarks.md
+
+bench-fleet: system $(VENV)  ## how a rollout grows with directors and services, in some ten minutes
+	@tests/kernel/run --kernel $(or $(KERNEL),6.12) --timeout 1800 --command '.venv/bin/python tests/fleet/bench.py $(ARGS)' \
 	    | env PYTHONPATH=.venv/collections tests/kernel/bench.py --into docs/benchmarks.md
 
 lab-up: system $(VENV)  ## boot the lab, or restore it from its snapshot
@@ -78,4 +85,4 @@ clean:  ## stop the lab and remove .venv and all caches of this checkout
 	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .ansible tests/output lvs-ipvs-*.tar.gz
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help demo test check lint units sanity package browser kernel kernel-soak molecule bench lab-up lab-down system venv venv-freeze clean
+.PHONY: help demo test check lint units sanity package browser kernel kernel-soak fleet molecule bench bench-fleet lab-up lab-down system venv venv-freeze clean

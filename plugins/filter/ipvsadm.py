@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The doors to the text of ipvsadm-save(8); each filter is documented in the .yml of its name."""
+"""The doors to tables that were made elsewhere, as text of ipvsadm-save(8); each filter is documented in the .yml of its name."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import typing as t
 from ansible.errors import AnsibleFilterError
 from ansible.utils.display import Display
 
-from ansible_collections.lvs.ipvs.plugins.module_utils import _ipvsadm, _options
+from ansible_collections.lvs.ipvs.plugins.module_utils import _adopt, _ipvsadm, _options
 from ansible_collections.lvs.ipvs.plugins.module_utils._model import InvalidValue
 
 
@@ -45,8 +45,16 @@ def to_ipvsadm(services: t.Any) -> str:
     return _ipvsadm.format_text(table)
 
 
+def adopted_services(services: t.Any) -> list[dict[str, t.Any]]:
+    """The declaration for the inventory that makes these services."""
+    try:
+        return _adopt.services(_options.parse_services(services))
+    except InvalidValue as error:
+        raise AnsibleFilterError(str(error)) from error
+
+
 class FilterModule:
     """What Ansible asks a filter file for."""
 
     def filters(self) -> dict[str, t.Callable[..., t.Any]]:
-        return {"from_ipvsadm": from_ipvsadm, "to_ipvsadm": to_ipvsadm}
+        return {"adopted_services": adopted_services, "from_ipvsadm": from_ipvsadm, "to_ipvsadm": to_ipvsadm}

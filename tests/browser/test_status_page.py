@@ -237,3 +237,28 @@ def test_what_is_special_is_said_in_words(page: Path, browser: Browser) -> None:
     ]
     labels = browser.evaluate("[...document.querySelectorAll('#d1 svg')].map(s => s.getAttribute('aria-label'))")
     assert labels[0] == "1000 of 1000, the most of this service"
+
+
+INVENTORY = """
+all:
+  vars:
+    lvs_services: [{name: web, protocol: tcp, address: 192.0.2.10, port: 80}]
+  children:
+    directors:
+      hosts:
+        broken: {ansible_connection: local, ansible_python_interpreter: /nowhere/python}
+        silent: {ansible_host: 127.0.0.1, ansible_port: 1}
+"""
+
+
+def test_there_is_a_page_whoever_does_not_answer(tmp_path: Path) -> None:
+    (tmp_path / "hosts.yml").write_text(INVENTORY)
+    done = subprocess.run(
+        [Path(sys.executable).parent / "ansible-playbook", "-i", "hosts.yml", "lvs.ipvs.status"],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+        env={**os.environ, "PWD": str(tmp_path), "ANSIBLE_COLLECTIONS_PATH": str(CHECKOUT / ".venv/collections")},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "broken could not be read: " in done.stdout
+    text = (tmp_path / "lvs-status.html").read_text()
+    assert text.count("<li>cannot be reached</li>") == 2

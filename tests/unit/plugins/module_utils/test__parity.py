@@ -8,9 +8,13 @@ import copy
 import typing as t
 
 import pytest
+from hypothesis import given
 
 from ansible_collections.lvs.ipvs.plugins.filter.parity import FilterModule
-from ansible_collections.lvs.ipvs.plugins.module_utils import _cluster, _parity
+from ansible_collections.lvs.ipvs.plugins.module_utils import _adopt, _cluster, _parity
+from ansible_collections.lvs.ipvs.plugins.module_utils._model import RealServer, Table, VirtualService
+from ansible_collections.lvs.ipvs.plugins.module_utils._plan import plan
+from tests.unit import tables
 
 GROUPS = {"all": ["lb1", "lb2", "web1", "web2"], "directors": ["lb1", "lb2"], "web": ["web1", "web2"]}
 HOSTVARS: dict[str, dict[str, t.Any]] = {
@@ -238,3 +242,30 @@ def test_addresses_that_move_are_told_in_three_forms() -> None:
     cluster = _cluster.services([WEB], GROUPS, HOSTVARS)
     told = _parity.floating(cluster, "2001:DB8::1/64", [{"address": "198.51.100.2"}, VIP], None)
     assert told == [VIP, "2001:db8::1", "198.51.100.2"]
+
+
+def differences(have: Table, want: Table) -> int:
+    """One for each attribute that differs, and for each entry that is there or is not."""
+    count = 0
+    for key in have.keys() | want.keys():
+        if key not in have or key not in want:
+            count += 1
+            continue
+        pairs: list[tuple[VirtualService | RealServer | None, VirtualService | RealServer | None]]
+        theirs, ours = have[key].real_servers, want[key].real_servers
+        pairs = [(have[key].service, want[key].service)]
+        pairs += [(theirs.get(server), ours.get(server)) for server in theirs.keys() | ours.keys()]
+        for one, other in pairs:
+            count += 1 if one is None or other is None else sum(a != b for a, b in zip(one, other, strict=True))
+    return count
+
+
+@given(tables.pairs())
+def test_a_line_for_each_difference_and_none_where_the_next_run_has_nothing_to_do(pair: tuple[Table, Table]) -> None:
+    have, want = pair
+    groups = {"all": ["lb1"], "directors": ["lb1"]}
+    cluster = _cluster.services(_adopt.services(want), groups, {"lb1": {}})
+    reading = _parity.Reading(have, {}, frozenset(), {})
+    lines = _parity.findings(_parity.Expected(cluster, ["lb1"], [], "", False), "lb1", {"lb1": reading})
+    assert len({str(line) for line in lines}) == len(lines) == differences(have, want)
+    assert bool(lines) == bool(plan(have, want, have))
