@@ -97,7 +97,7 @@ def client_seen(client: str, address: str, port: int = 80) -> str:
 
 
 class Site:
-    """What a run of site.yml told."""
+    """What a run of a playbook told."""
 
     def __init__(self, told: dict[str, t.Any]) -> None:
         self.stats: dict[str, dict[str, int]] = told["stats"]
@@ -121,20 +121,18 @@ class Site:
         ]
 
 
-def site(
-    services: t.Any = None, inventory: Path = INVENTORY, limit: str = "", check: bool = False, **variables: t.Any
-) -> Site:
-    """Run site.yml as a user does, with changes to the inventory."""
-    if services is not None:
-        variables["lvs_services"] = services
-    run = subprocess.run(
+def begin(
+    playbook: str, inventory: Path = INVENTORY, limit: str = "", check: bool = False, **variables: t.Any
+) -> subprocess.Popen[str]:
+    """Start a playbook of the collection as a user does, with changes to the inventory."""
+    return subprocess.Popen(
         [
             "ansible-playbook",
             f"--inventory={inventory}",
             f"--extra-vars={json.dumps(variables)}",
             *([f"--limit={limit}"] if limit else []),
             *(["--check"] if check else []),
-            "lvs.ipvs.site",
+            f"lvs.ipvs.{playbook}",
         ],
         cwd=CHECKOUT,
         env={
@@ -142,14 +140,26 @@ def site(
             "ANSIBLE_CONFIG": str(CHECKOUT / "ansible.cfg"),
             "ANSIBLE_STDOUT_CALLBACK": "ansible.posix.json",
         },
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        check=False,
     )
+
+
+def end(run: subprocess.Popen[str]) -> Site:
+    """What a playbook told that was started; it must succeed."""
+    told, errors = run.communicate()
     # Warnings may come before.
-    told = run.stdout[run.stdout.find("{") :]
-    assert run.returncode == 0, f"site.yml: exit status {run.returncode}\n{_failures(told)}\n{run.stderr}"
+    told = told[told.find("{") :]
+    assert run.returncode == 0, f"exit status {run.returncode}\n{_failures(told)}\n{errors}"
     return Site(json.loads(told))
+
+
+def site(services: t.Any = None, **options: t.Any) -> Site:
+    """Run site.yml, with the options of begin()."""
+    if services is not None:
+        options["lvs_services"] = services
+    return end(begin("site", **options))
 
 
 def _failures(told: str) -> str:
