@@ -61,7 +61,7 @@ bench: system $(VENV)  ## how long big tables take on a real kernel
 	    | env PYTHONPATH=.venv/collections tests/kernel/bench.py --into docs/benchmarks.md
 
 bench-fleet: system $(VENV)  ## how a rollout grows with directors and services, in some ten minutes
-	@tests/kernel/run --kernel $(or $(KERNEL),6.12) --timeout 1800 --command '.venv/bin/python tests/fleet/bench.py $(ARGS)' \
+	@tests/kernel/run --kernel $(or $(KERNEL),6.12) --timeout 14400 --command '.venv/bin/python tests/fleet/bench.py $(ARGS)' \
 	    | env PYTHONPATH=.venv/collections tests/kernel/bench.py --into docs/benchmarks.md
 
 lab-up: system $(VENV)  ## boot the lab, or restore it from its snapshot
