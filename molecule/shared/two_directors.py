@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import time
 import typing as t
@@ -155,5 +156,4 @@ def playbook(name: str, **variables: t.Any) -> subprocess.CompletedProcess[str]:
 
 def findings(run: subprocess.CompletedProcess[str]) -> list[str]:
     """What verify.yml found, as it says it: a line each."""
-    found = [line.partition("(item=")[2].partition(")  =>")[0] for line in run.stdout.splitlines() if "(item=" in line]
-    return sorted(found)
+    return sorted(re.findall(r"^failed: \[\w+\] \(item=(.*)\) =>", run.stdout, re.MULTILINE))

@@ -206,7 +206,7 @@ class _Writer:
                 }
                 for instance in instances
             ],
-            [{"role": role, **daemon} for role in _model.SYNC_ROLES] if daemon and not follows else [],
+            _sync_daemons(daemon) if daemon and not follows else [],
         )
 
     # -- what the inventory says ---------------------------------------------------------------------------
@@ -662,6 +662,14 @@ class _Writer:
         except InvalidValue as error:
             self.findings.append(str(error))
             return {}
+
+
+def _sync_daemons(daemon: dict[str, t.Any]) -> list[dict[str, t.Any]]:
+    """One that sends and one that receives. How short the messages are that are sent says nothing of those that come."""
+    backup = dict(daemon)
+    if daemon.get("maximum_length", 0) < _model.SYNC_LENGTH_MIN["backup"]:
+        backup.pop("maximum_length", None)
+    return [{"role": "master", **daemon}, {"role": "backup", **backup}]
 
 
 #: keepalived's words for those of lvs.ipvs.sync_daemon.

@@ -599,7 +599,7 @@ def sync_role(given: Given) -> str:
 #: Bytes of the IP and UDP headers of a message.
 _SYNC_HEADERS = {"ipv4": 28, "ipv6": 48}
 #: To a backup, the kernel gives no smaller buffer than this (start_sync_thread() of ip_vs_sync.c).
-_SYNC_LENGTH_MIN = {"master": 1, "backup": 1024}
+SYNC_LENGTH_MIN = {"master": 1, "backup": 1024}
 
 
 def sync_daemon(given: Given) -> SyncDaemon:
@@ -630,7 +630,7 @@ def sync_daemon(given: Given) -> SyncDaemon:
         return daemon
     longest = 65535 - _SYNC_HEADERS[family_of(daemon.multicast_group)]
     # The kernel would move it to the nearer bound without a word.
-    return daemon._replace(maximum_length=integer("maximum_length", length, _SYNC_LENGTH_MIN[role], longest))
+    return daemon._replace(maximum_length=integer("maximum_length", length, SYNC_LENGTH_MIN[role], longest))
 
 
 def with_length(daemon: SyncDaemon, mtu: int) -> SyncDaemon:

@@ -353,6 +353,9 @@ def test_connection_sync() -> None:
     told = {"interface": "back", "id": 7, **options}
     assert one.sync_daemons == [{"role": "master", **told}, {"role": "backup", **told}]
     assert "sync" not in one.text
+    # The kernel has no shorter buffer for what comes.
+    short = configuration([WEB], sync_maxlen=100).sync_daemons
+    assert [daemon.get("maximum_length") for daemon in short] == [100, None]
 
 
 @pytest.mark.parametrize("services", [[WEB], [{"fwmark": 7, "real_servers": [{"group": "web"}]}]])
