@@ -74,14 +74,13 @@ def test_full_size_transfers_pass_both_ways_where_nobody_hears_of_the_mtu() -> N
     ("address", "words"),
     [
         ("192.0.2.31", "type ipip"),
-        ("192.0.2.32", "type ipip encap gue encap-sport auto encap-dport 6080 encap-csum"),
         ("192.0.2.33", "type gre ocsum"),
     ],
 )
 def test_only_directors_are_heard(address: str, words: str) -> None:
     """The client sends what a director would send."""
     tunnel = (
-        f"ip route replace 198.51.100.21 via 192.0.2.21; modprobe -a fou ip_gre ipip; ip link add forged {words}"
+        f"ip route replace 198.51.100.21 via 192.0.2.21; modprobe -a ip_gre ipip; ip link add forged {words}"
         f" remote 198.51.100.21 local {CLIENT}; ip link set forged up; ip route replace {address} dev forged src {CLIENT};"
     )
     ask = f"curl -s --connect-timeout 3 '{url(address)}' || echo nobody;"
@@ -93,6 +92,37 @@ def test_only_directors_are_heard(address: str, words: str) -> None:
     finally:
         do("web1", "systemctl restart lvs-ipvs-real-server")
     assert do("client", ask + "ip link del forged").split() == ["nobody"]
+
+
+#: Sends a ping within GUE to web1, as a director would, and tells whether there was an answer. Not every kernel that takes
+#: packets out of GUE has tunnel devices that put them in.
+PING = f"""
+import socket, struct
+def with_sum(data, at):
+    total = sum(struct.unpack(f"!{{len(data) // 2}}H", data))
+    total = (total >> 16) + (total & 65535)
+    return data[:at] + struct.pack("!H", ~(total + (total >> 16)) & 65535) + data[at + 2:]
+ping = with_sum(struct.pack("!BBHHH", 8, 0, 0, 77, 1) + b"hello!", 2)
+ends = socket.inet_aton("{CLIENT}") + socket.inet_aton("192.0.2.32")
+packet = with_sum(struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(ping), 1, 0, 64, 1, 0) + ends, 10) + ping
+answers = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
+answers.settimeout(3)
+socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(bytes([0, 4, 0, 0]) + packet, ("198.51.100.21", 6080))
+try:
+    print(answers.recvfrom(200)[1][0])
+except TimeoutError:
+    print("nobody")
+"""
+
+
+def test_only_directors_are_heard_by_gue() -> None:
+    ping = f"ip route replace 198.51.100.21 via 192.0.2.21; python3 - <<'END'\n{PING}\nEND"
+    try:
+        assert do("client", ping).split() == ["nobody"]
+        do("web1", "nft delete table inet lvs_ipvs_real_server")
+        assert do("client", ping).split() == ["192.0.2.32"]
+    finally:
+        do("web1", "systemctl restart lvs-ipvs-real-server")
 
 
 def test_a_boot_brings_all_of_it_back() -> None:

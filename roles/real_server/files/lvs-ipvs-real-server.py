@@ -393,10 +393,10 @@ def firewall(services: list[Words], links: list[Words], mtu: int) -> str:
             f"table {TABLE} {{",
             "chain arriving { type filter hook input priority filter; policy accept;",
             *arriving,
-            "}",
+            "};",
             "chain leaving { type filter hook output priority mangle; policy accept;",
             *leaving,
-            "}",
+            "};",
             "}",
         ]
     )

@@ -431,8 +431,8 @@ NFT = (
     " chain arriving { type filter hook input priority filter; policy accept;"
     " ip daddr 198.51.100.21 meta l4proto 4 ip saddr != { 198.51.100.11, 198.51.100.12 } drop;"
     " ip daddr 198.51.100.21 udp dport 6080 ip saddr != { 198.51.100.11, 198.51.100.12 } drop;"
-    " } chain leaving { type filter hook output priority mangle; policy accept;"
-    " ip saddr 192.0.2.10 tcp flags & (syn | ack) == (syn | ack) tcp option maxseg size set 1428; } }"
+    " }; chain leaving { type filter hook output priority mangle; policy accept;"
+    " ip saddr 192.0.2.10 tcp flags & (syn | ack) == (syn | ack) tcp option maxseg size set 1428; }; }"
 )
 
 
