@@ -167,7 +167,12 @@ def _failures(told: str) -> str:
         tasks = Site(json.loads(told)).tasks
     except ValueError:
         return told
-    return "\n".join(f"{name}: {task}: {result.get('msg')}" for name, task, result in tasks if result.get("failed"))
+    return "\n".join(
+        f"{name}: {task}: {one.get('msg')}"
+        for name, task, result in tasks
+        for one in (result, *result.get("results", []))
+        if one.get("failed")
+    )
 
 
 def declared() -> list[dict[str, t.Any]]:

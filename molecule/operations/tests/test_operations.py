@@ -110,7 +110,7 @@ def test_a_server_leaves_as_the_scheduler_changes(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("load")
 def test_two_controllers_at_once_bring_it_back() -> None:
     runs = [begin("site", lvs_services=with_scheduler("wlc")) for _ in range(2)]
-    steps = [end(run).steps(director) for run in runs for director in DIRECTORS]
+    steps = [told.steps(director) for told in [end(run) for run in runs] for director in DIRECTORS]
     # Between them they did what was to be done, and nothing twice.
     assert sorted(map(len, steps)) == [0, 0, 2, 2]
     for director in DIRECTORS:
