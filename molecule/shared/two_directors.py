@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -61,8 +62,13 @@ class Load:
 
     @property
     def away(self) -> float:
-        """For how many seconds, in sum, new connections were of no use at once: each request stands for its share."""
-        return sum(isinstance(word, str) or word > PROMPT for _began, word in self.requests) / PACE
+        """For how many seconds, in sum, new connections were of no use at once: each request stands for the time to the next."""
+        by_time = sorted(self.requests, key=lambda request: request[0])
+        return sum(
+            following - began
+            for (began, word), (following, _word) in itertools.pairwise(by_time)
+            if isinstance(word, str) or word > PROMPT
+        )
 
     @property
     def broken(self) -> list[str]:
