@@ -21,7 +21,7 @@ help:  ## print this list
 demo: system $(VENV)  ## install what is missing, boot the lab, deploy the web cluster, show it working
 	@tests/demo/demo
 
-test:  ## every test there is
+test:  ## every test, but for the scenarios that TESTING.md names
 	@tests/tools/test-all
 
 check: lint units  ## the fast part: lint and units
