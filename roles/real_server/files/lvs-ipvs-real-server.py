@@ -492,7 +492,7 @@ def apply(steps: list[str]) -> None:
         elif tool == "sysctl":
             _settle()
             for command in commands:
-                path, _, value = command.split()[-1].partition("=")
+                path, _sign, value = command.split()[-1].partition("=")
                 (SYSCTLS / path).write_text(value, encoding="ascii")
         else:
             for command in commands:
