@@ -6,8 +6,8 @@
 
 """The program that a boot runs: it brings back what the modules recorded. Needs nothing of Ansible.
 
-It works by difference, as the modules do, and removes nothing. Where all is there it sends no message,
-so it may run at any time. Virtual addresses come last, and only when what stands behind them is there.
+It works by difference, as the modules do, and removes nothing. Where all is there it sends no message but the rules of
+nftables, which are replaced in one change, so it may run at any time. Virtual addresses come last, and only when what stands behind them is there.
 """
 
 from __future__ import annotations

@@ -201,7 +201,7 @@ def _refuse_a_large_purge(have: Table, then: Table, disposable: Table, limit: in
         raise InvalidValue(
             "purge_limit",
             f"{len(lost)} of {total} services would go or lose their last real server, more than {limit} percent:"
-            f" {', '.join(map(str, lost[:SERVICES_SHOWN]))}; nothing is changed; if they are to go, raise the limit",
+            f" {', '.join(sorted(map(str, lost))[:SERVICES_SHOWN])}; nothing is changed; if they are to go, raise the limit",
         )
 
 

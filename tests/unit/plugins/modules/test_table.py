@@ -436,7 +436,7 @@ def test_a_purge_of_too_much_is_refused_before_any_change(owned, run, kernel, re
     result = owned(*fewer, purge_limit=79, check=check)
     assert result["msg"] == (
         "purge_limit: 4 of 5 services would go or lose their last real server, more than 79 percent:"
-        " tcp 192.0.2.10:81, tcp 192.0.2.10:82, tcp 192.0.2.10:83, fwmark 7 ipv6;"
+        " fwmark 7 ipv6, tcp 192.0.2.10:81, tcp 192.0.2.10:82, tcp 192.0.2.10:83;"
         " nothing is changed; if they are to go, raise the limit"
     )
     assert (kernel.done, kernel.words, record.read_text()) == ([], before, written)
