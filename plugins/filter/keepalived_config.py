@@ -22,12 +22,14 @@ def keepalived_config(
     hostvars: _cluster.HostVars,
     links: t.Iterable[t.Mapping[str, t.Any]],
     options: t.Mapping[str, t.Any],
+    drain_files: str = "",
 ) -> dict[str, t.Any]:
     """What keepalived on one director needs."""
     try:
         cluster = _cluster.services(declared, groups, hostvars)
         interfaces = _keepalived.interfaces_of(links)
-        return _keepalived.configuration(cluster, host, groups, hostvars, interfaces, options)._asdict()
+        made = _keepalived.configuration(cluster, host, groups, hostvars, interfaces, options, drain_files)
+        return made._asdict()
     except _cluster.ClusterError as error:
         raise AnsibleFilterError(str(error)) from error
 

@@ -197,11 +197,29 @@ def named_real_servers(
         "hosts": list(hosts),
         "addresses": addresses,
         "health_checked": [
-            service.name
+            {
+                **_options.format_key(service.value.key),
+                "real_servers": [_options.format_real_server(server) for server in meant],
+                "quorum": _quorum(service.health_check),
+            }
             for service in cluster
-            if service.health_check is not None and any(member.host in hosts for member in service.members)
+            for meant in (
+                [member.value for member in service.members if member.value.key.address in addresses]
+                if service.health_check is not None
+                else [],
+            )
+            if meant
         ],
     }
+
+
+def _quorum(health_check: t.Any) -> int:
+    """The weight below which keepalived takes a service that is up to be down; what is no number is judged elsewhere."""
+    words = health_check if isinstance(health_check, Mapping) else {}
+    try:
+        return max(1, int(words.get("quorum") or 1) - int(words.get("hysteresis") or 0))
+    except (TypeError, ValueError):
+        return 1
 
 
 def _templated(value: t.Any) -> t.Any:

@@ -9,6 +9,9 @@
 A drain holds one real server of one service below its configured weight. The configured weight stays the
 inventory's: a record keeps it beside the weight that is held, so that whoever applies the services
 meanwhile can tell the one from the other.
+
+Where keepalived owns the service, it is keepalived that gives the weight: a file for each address, which it
+watches by a FILE_CHECK of weight 1, says what is added to the weights of that address.
 """
 
 from __future__ import annotations
@@ -35,6 +38,9 @@ SYSCTL = "expire_quiescent_template"
 
 KINDS = Connections._fields
 
+#: What the file of a drained address holds. Weights end at 0; one less, and keepalived takes the server to be ill.
+DRAINED = -model.INT_MAX
+
 #: A real server in one service.
 DrainKey = tuple[ServiceKey, RealServerKey]
 
@@ -50,6 +56,8 @@ class Drain(t.NamedTuple):
     since: float
     #: The run that waits for its connections has not ended: if it died, the next one answers for it.
     unfinished: bool = False
+    #: Where keepalived gives the weight, the file that it goes by.
+    file: str = ""
 
 
 Drains = dict[DrainKey, Drain]
@@ -61,6 +69,44 @@ class Register(t.NamedTuple):
     drains: Drains
     #: What the sysctl was before the drains needed it, to be put back after them; None if they do not.
     setting: int | None = None
+
+
+class Checked(t.NamedTuple):
+    """Real servers whose weights keepalived gives, and how it is told."""
+
+    servers: t.Mapping[DrainKey, RealServer] = {}
+    #: The weight below which keepalived takes a service to be down.
+    quorums: t.Mapping[ServiceKey, int] = {}
+    #: The folder of the files.
+    folder: str = ""
+    #: What the files hold; an address without one has 0.
+    values: t.Mapping[str, int] = {}
+
+    def weight(self, key: DrainKey, values: t.Mapping[str, int]) -> int:
+        """What keepalived makes of a real server that is well, by these files."""
+        return max(0, self.servers[key].weight + values.get(key[1].address, 0))
+
+
+NOTHING_CHECKED = Checked()
+
+
+def file_of(folder: str, address: str) -> str:
+    """The file of an address."""
+    return f"{folder.rstrip('/')}/{address}"
+
+
+def parse_checked(given: t.Any, folder: str, path: str = "health_checked") -> Checked:
+    """The services of keepalived: in the words of lvs.ipvs.table, and a ``quorum``."""
+    listed = given if isinstance(given, (list, tuple)) else [given]
+    plain, quorums = [], []
+    for index, words in enumerate(listed):
+        if not isinstance(words, t.Mapping):
+            raise InvalidValue(f"{path}[{index}]", f"{words!r} is not a dictionary")
+        plain.append({option: value for option, value in words.items() if option != "quorum"})
+        quorums.append(model.integer(f"{path}[{index}].quorum", words.get("quorum", 1), 1, model.INT_MAX))
+    table = options.parse_services(plain, path)
+    servers = {(service, key): server for service, entry in table.items() for key, server in entry.real_servers.items()}
+    return Checked(servers, dict(zip(table, quorums)), folder)
 
 
 def told(key: DrainKey) -> str:
@@ -99,6 +145,7 @@ def _parse_drain(words: t.Any, path: str) -> tuple[DrainKey, Drain]:
             None if held is None else model.integer("held_weight", held, 0, model.INT_MAX),
             since,
             model.boolean("unfinished", words.get("unfinished", False)),
+            str(words.get("file", "")),
         )
     except InvalidValue as error:
         raise error.under(path) from None
@@ -113,6 +160,7 @@ def format_register(register: Register) -> dict[str, t.Any]:
             "held_weight": drain.held,
             "since": drain.since,
             "unfinished": drain.unfinished,
+            **({"file": drain.file} if drain.file else {}),
         }
         for (service, _server), drain in sorted(
             register.drains.items(), key=lambda item: (options.sort_key(item[0][0]), item[0][1])
@@ -125,11 +173,13 @@ def format_register(register: Register) -> dict[str, t.Any]:
 
 
 class Move(t.NamedTuple):
-    """A decision: the drains that are recorded before the kernel is changed, and after, and the messages between."""
+    """A decision: the drains that are recorded before the kernel is changed, and after, and what comes between."""
 
     intent: Drains
     outcome: Drains
     steps: list[Step]
+    #: What the files of these addresses are to hold.
+    files: t.Mapping[str, int] = {}
 
 
 class SettingStep(t.NamedTuple):
@@ -142,11 +192,23 @@ class SettingStep(t.NamedTuple):
         return f"set net.ipv4.vs.{SYSCTL} to {self.value}"
 
 
+class FileStep(t.NamedTuple):
+    """What a file is to hold, and what it does."""
+
+    path: str
+    value: int
+    old: int
+
+    def __str__(self) -> str:
+        return f"write {self.value} to {self.path}" if self.value else f"remove {self.path}"
+
+
 class Change(t.NamedTuple):
-    """A move with all that goes with it, in order: record, sysctl, messages, sysctl, record."""
+    """A move with all that goes with it, in order: record, sysctl, files, messages, sysctl, record."""
 
     intent: Register
     before: list[SettingStep]
+    files: list[FileStep]
     steps: list[Step]
     behind: list[SettingStep]
     outcome: Register
@@ -155,22 +217,39 @@ class Change(t.NamedTuple):
     @property
     def done(self) -> list[object]:
         """Everything that changes, in order."""
-        return [*self.before, *self.steps, *self.behind]
+        return [*self.before, *self.files, *self.steps, *self.behind]
 
 
-def concerns_setting(register: Register, move: Move, have: Table) -> bool:
+def concerns_setting(register: Register, move: Move, have: Table, checked: Checked = NOTHING_CHECKED) -> bool:
     """Whether the value of the sysctl has to be known for a move."""
-    needed = _needs_setting(move.intent, have) or _needs_setting(move.outcome, after(have, move.steps))
+    needed = _needs_setting(move.intent, have) or _needs_setting(move.outcome, moved(have, move, checked))
     return needed or register.setting is not None
 
 
-def change(register: Register, move: Move, have: Table, setting: int) -> Change:
+def moved(have: Table, move: Move, checked: Checked) -> Table:
+    """The table after a move, and after keepalived has read what concerns it."""
+    then = dict(after(have, move.steps))
+    values = {**checked.values, **move.files}
+    for key, server in checked.servers.items():
+        there = live(then, key)
+        if there is None or values.get(server.key.address) == checked.values.get(server.key.address):
+            continue
+        weight = checked.weight(key, values)
+        # Who has another weight than that of its file is ill, or weighed by its check.
+        if there.weight != checked.weight(key, checked.values):
+            weight = min(weight, there.weight)
+        entry = then[key[0]]
+        then[key[0]] = Entry(entry.service, {**entry.real_servers, key[1]: there._replace(weight=weight)})
+    return then
+
+
+def change(register: Register, move: Move, have: Table, setting: int, checked: Checked = NOTHING_CHECKED) -> Change:
     """All of a change, where the sysctl is ``setting`` now.
 
     It is switched on before a real server of a persistent service gets weight 0, and as it was when none is
     held there any more. A value that is on already needs nothing.
     """
-    then = after(have, move.steps)
+    then = moved(have, move, checked)
     before, behind = [], []
     kept = register.setting
     needed_then = _needs_setting(move.outcome, then)
@@ -181,16 +260,27 @@ def change(register: Register, move: Move, have: Table, setting: int) -> Change:
     if kept is not None and not needed_then:
         behind = [] if kept == setting else [SettingStep(kept, setting)]
         kept = None
-    return Change(intent, before, move.steps, behind, Register(move.outcome, kept), then)
+    files = [
+        FileStep(file_of(checked.folder, address), value, old)
+        for address, value in move.files.items()
+        for old in (checked.values.get(address, 0),)
+        if value != old
+    ]
+    return Change(intent, before, files, move.steps, behind, Register(move.outcome, kept), then)
 
 
 def settings_text(steps: t.Iterable[object]) -> tuple[str, str]:
-    """The sysctl as YAML for a diff, before and after; empty where it does not change."""
-    settings = [step for step in steps if isinstance(step, SettingStep)]
-    if not settings or settings[0].old == settings[-1].value:
-        return "", ""
-    texts = [f"- sysctl: net.ipv4.vs.{SYSCTL}\n  value: {value}\n" for value in (settings[0].old, settings[-1].value)]
-    return texts[0], texts[1]
+    """The sysctl and the files as YAML for a diff, before and after; empty where nothing changes."""
+    values: dict[str, tuple[int, int]] = {}
+    for step in steps:
+        if isinstance(step, (SettingStep, FileStep)):
+            what = f"file: {step.path}" if isinstance(step, FileStep) else f"sysctl: net.ipv4.vs.{SYSCTL}"
+            values[what] = (values.get(what, (step.old, 0))[0], step.value)
+    changed = {what: both for what, both in values.items() if both[0] != both[1]}
+    before, behind = (
+        "".join(f"- {what}\n  value: {both[side]}\n" for what, both in changed.items()) for side in (0, 1)
+    )
+    return before, behind
 
 
 def _needs_setting(drains: Drains, table: Table) -> bool:
@@ -218,45 +308,63 @@ def _steps(have: Table, servers: t.Mapping[DrainKey, RealServer]) -> list[Step]:
     return plan(have, want, {})
 
 
-def begin(register: Register, keys: t.Collection[DrainKey], have: Table, now: float, unfinished: bool) -> Move:
-    """Hold these real servers, each of which is in the table or in the register, at weight 0."""
+def begin(
+    register: Register,
+    keys: t.Collection[DrainKey],
+    have: Table,
+    now: float,
+    unfinished: bool,
+    checked: Checked = NOTHING_CHECKED,
+) -> Move:
+    """Hold these real servers, each of which is in the table, in the register or watched by keepalived, at weight 0."""
     drains = dict(register.drains)
     lowered = {}
     for key in keys:
-        there, server = live(have, key), drains.get(key)
-        if there is not None:
+        there, drain, of_keepalived = live(have, key), drains.get(key), checked.servers.get(key)
+        if there is not None and of_keepalived is None:
             lowered[key] = there._replace(weight=0)
-        if server is None:
-            drains[key] = Drain(t.cast(RealServer, there), 0, now, unfinished)
-        elif there is None:
-            drains[key] = server._replace(held=None if server.held is None else 0, unfinished=False)
-        elif there.weight or server.held != 0:
-            drains[key] = server._replace(held=0, since=now, unfinished=unfinished)
+        if drain is None:
+            drains[key] = Drain(of_keepalived or t.cast(RealServer, there), 0, now, unfinished)
+        elif there is None and of_keepalived is None:
+            drains[key] = drain._replace(held=None if drain.held is None else 0, unfinished=False)
+        elif (there and there.weight) or drain.held != 0:
+            drains[key] = drain._replace(held=0, since=now, unfinished=unfinished)
         elif not unfinished:
-            drains[key] = server._replace(unfinished=False)
-    return Move(drains, drains, _steps(have, lowered))
+            drains[key] = drain._replace(unfinished=False)
+        if of_keepalived is not None:
+            drains[key] = drains[key]._replace(server=of_keepalived, file=file_of(checked.folder, key[1].address))
+    # Of every drained address, so that it stays drained where a service becomes keepalived's.
+    files = {key[1].address: DRAINED for key in keys} if checked.folder else {}
+    return Move(drains, drains, _steps(have, lowered), files)
 
 
 def finish(register: Register, keys: t.Collection[DrainKey], have: Table, remove: bool) -> Move:
-    """End the run that drains: its real servers are drained, and removed if so wished."""
+    """End the run that drains: its real servers are drained, and removed if so wished and not keepalived's."""
     drains = dict(register.drains)
     disposable: Table = {}
     for key in keys:
         drain, there = drains.get(key), live(have, key)
         if drain is None or drain.held:
             continue  # something else has brought it back
-        drains[key] = drain._replace(held=None if remove else drain.held, unfinished=False)
-        if remove and there is not None:
+        removes = remove and not drain.file
+        drains[key] = drain._replace(held=None if removes else drain.held, unfinished=False)
+        if removes and there is not None:
             entry = Entry(have[key[0]].service, {})
             disposable.setdefault(key[0], entry).real_servers[key[1]] = there
     kept = {service: Entry(entry.service, {}) for service, entry in disposable.items()}
     return Move(drains, drains, plan(have, kept, disposable))
 
 
-def undo(register: Register, prior: t.Mapping[DrainKey, Drain | None], have: Table) -> Move:
-    """Put drains back to what they were: ``prior``, where None is one that was not there."""
+def undo(
+    register: Register,
+    prior: t.Mapping[DrainKey, Drain | None],
+    have: Table,
+    prior_values: t.Mapping[str, int] | None = None,
+) -> Move:
+    """Put drains, and the files of their addresses, back to what they were: ``prior``, where None is one that was not there."""
     intent, outcome = dict(register.drains), dict(register.drains)
     servers = {}
+    files = {}
     for key, earlier in prior.items():
         drain, there = intent.get(key), live(have, key)
         if drain is None or drain.held:
@@ -267,30 +375,54 @@ def undo(register: Register, prior: t.Mapping[DrainKey, Drain | None], have: Tab
             outcome[key] = earlier
         else:
             del outcome[key]
-        if held is not None:
+        if prior_values and key[1].address in prior_values:
+            files[key[1].address] = prior_values[key[1].address]
+        if held is not None and not drain.file:
             servers[key] = (there or drain.server)._replace(weight=held)
-    return Move(intent, outcome, _steps(have, servers))
+    return Move(intent, outcome, _steps(have, servers), files)
 
 
-def rise(register: Register, keys: t.Collection[DrainKey], have: Table, part: int, parts: int) -> Move:
+def rise(
+    register: Register,
+    keys: t.Collection[DrainKey],
+    have: Table,
+    part: int,
+    parts: int,
+    checked: Checked = NOTHING_CHECKED,
+    addresses: t.Iterable[str] = (),
+) -> Move:
     """Bring real servers back, to ``part`` of ``parts`` of their weights; who has all of it is no longer held.
 
-    Nothing is lowered on the way. Where the service is gone there is nothing to bring back.
+    Nothing is lowered on the way. Where the service is gone there is nothing to bring back. The real servers of
+    keepalived at one address have one file between them: it goes by the largest of their weights, and the smaller
+    ones come later.
     """
     intent, outcome = dict(register.drains), dict(register.drains)
     servers = {}
+    files = {}
+    for address in addresses:
+        value = checked.values.get(address, 0)
+        largest = max(
+            (server.weight for key, server in checked.servers.items() if key[1].address == address), default=0
+        )
+        if value:
+            files[address] = min(0, max(1 - largest, largest * part // parts - largest, value))
+    values = {**checked.values, **files}
     for key in keys:
         if key not in intent:
             continue
         drain, there = intent[key], live(have, key)
-        full = drain.server.weight
-        # At least 1: to serve nobody is no start.
-        weight = min(full, max(1, full * part // parts, drain.held or 0, there.weight if there else 0))
+        if key in checked.servers:
+            full, weight = checked.servers[key].weight, checked.weight(key, values)
+        else:
+            full = drain.server.weight
+            # At least 1: to serve nobody is no start.
+            weight = min(full, max(1, full * part // parts, drain.held or 0, there.weight if there else 0))
+            servers[key] = (there or drain.server)._replace(weight=weight)
         intent[key] = outcome[key] = drain._replace(held=weight, unfinished=False)
-        servers[key] = (there or drain.server)._replace(weight=weight)
         if weight == full or key[0] not in have:
             del outcome[key]
-    return Move(intent, outcome, _steps(have, servers))
+    return Move(intent, outcome, _steps(have, servers), files)
 
 
 # -- what the table has to respect -----------------------------------------------------------------------
@@ -321,7 +453,7 @@ def joined(drains: Drains, want: Table, have: Table) -> Drains:
     if not hosts:
         return drains
     new = {
-        (service, key): hosts[key.address]._replace(server=server, unfinished=False)
+        (service, key): hosts[key.address]._replace(server=server, unfinished=False, file="")
         for service, entry in want.items()
         for key, server in entry.real_servers.items()
         if key.address in hosts and (service, key) not in drains and live(have, (service, key)) is None
@@ -333,14 +465,14 @@ def learned(drains: Drains, want: Table, then: Table, complete: bool) -> Drains:
     """The drains after ``want`` was applied and made the table ``then``.
 
     They come back as is wanted now. Where ``want`` is all that is ours, what it lacks and the table has no
-    more is forgotten.
+    more is forgotten, unless it is keepalived's: that may be ill.
     """
     known = {}
     for key, drain in drains.items():
         wanted = live(want, key)
         if wanted is not None:
-            known[key] = drain._replace(server=wanted)
-        elif live(then, key) is not None or not complete:
+            known[key] = drain._replace(server=wanted, file="")
+        elif drain.file or live(then, key) is not None or not complete:
             known[key] = drain
     return known
 
@@ -376,16 +508,20 @@ class Selection(t.NamedTuple):
 
 
 def select(
-    addresses: t.Collection[str], register: Register, have: Table, ours: t.Container[ServiceKey] | None
+    addresses: t.Collection[str],
+    register: Register,
+    have: Table,
+    ours: t.Container[ServiceKey] | None,
+    checked: Checked = NOTHING_CHECKED,
 ) -> Selection:
-    """What the addresses serve: of the services that are ``ours`` (None: all), and of what is drained already."""
-    keys: set[DrainKey] = {key for key in register.drains if key[1].address in addresses}
+    """What the addresses serve: of the services that are ``ours`` (None: all), of keepalived's, and of what is drained already."""
+    keys: set[DrainKey] = {key for key in (*register.drains, *checked.servers) if key[1].address in addresses}
     left_alone: set[DrainKey] = set()
     for service, entry in have.items():
         for server in entry.real_servers:
             if server.address in addresses and (service, server) not in keys:
                 (keys if ours is None or service in ours else left_alone).add((service, server))
-    known = {server.address for _service, server in keys}
+    known = {server.address for _service, server in keys} | checked.values.keys()
     return Selection(
         sorted(keys, key=_order),
         sorted(left_alone, key=_order),
@@ -397,15 +533,18 @@ def _order(key: DrainKey) -> tuple[t.Any, ...]:
     return (*options.sort_key(key[0]), *key[1])
 
 
-def floors(have: Table, move: Move, drains: Drains, servers: int, percent: int) -> list[str]:
+def floors(
+    have: Table, move: Move, drains: Drains, servers: int, percent: int, checked: Checked = NOTHING_CHECKED
+) -> list[str]:
     """What forbids a drain: the services that it would leave with too little.
 
     Only services that lose weight are looked at. ``percent`` is of the weight that the real servers of the
     live table have when none is drained.
     """
-    then = after(have, move.steps)
+    then = moved(have, move, checked)
     faults = []
-    for service in sorted({step.service.key for step in move.steps}, key=options.sort_key):
+    losing = {key[0] for key in move.outcome if _weight(then, key) < _weight(have, key)}
+    for service in sorted(losing, key=options.sort_key):
         left = [server.weight for server in then[service].real_servers.values() if server.weight]
         full = {key: server.weight for key, server in have[service].real_servers.items()}
         full.update({key[1]: drain.server.weight for key, drain in drains.items() if key[0] == service})
@@ -419,7 +558,17 @@ def floors(have: Table, move: Move, drains: Drains, servers: int, percent: int) 
             faults.append(
                 f"minimum_weight: service {service} would keep a weight of {sum(left)} of {total}, not {percent} percent"
             )
+        elif 0 < sum(left) < checked.quorums.get(service, 0):
+            faults.append(
+                f"quorum: service {service} would keep a weight of {sum(left)} of {total}, and keepalived takes it"
+                f" to be down below {checked.quorums[service]}"
+            )
     return faults
+
+
+def _weight(table: Table, key: DrainKey) -> int:
+    there = live(table, key)
+    return there.weight if there else 0
 
 
 # -- waiting ---------------------------------------------------------------------------------------------

@@ -4,14 +4,25 @@
 
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""The record of drains, and the sysctl that goes with them: what is drained is known to each run that follows."""
+"""The record of drains, and the sysctl and the files that go with them: what is drained is known to each run that follows."""
 
 from __future__ import annotations
 
+import contextlib
+import os
+import tempfile
 import typing as t
 
 from ansible_collections.lvs.ipvs.plugins.module_utils import _drain as drain
-from ansible_collections.lvs.ipvs.plugins.module_utils._drain import Change, Move, Register, SettingStep
+from ansible_collections.lvs.ipvs.plugins.module_utils._drain import (
+    NOTHING_CHECKED,
+    Change,
+    Checked,
+    FileStep,
+    Move,
+    Register,
+    SettingStep,
+)
 from ansible_collections.lvs.ipvs.plugins.module_utils._model import Table
 from ansible_collections.lvs.ipvs.plugins.module_utils._record import locked_record, read_record, write_record
 
@@ -30,20 +41,33 @@ class DrainRecord:
         return locked_record(self.path)
 
     def read(self) -> Register:
-        """The register. Raises InvalidValue, UnreadableRecord, OSError."""
-        return drain.parse_register(read_record(self.path), self.path)
+        """The register. Raises InvalidValue, UnreadableRecord, OSError.
 
-    def prepare(self, register: Register, move: Move, have: Table, setting: int | None = None) -> Change:
+        To keepalived the file is the truth: who is drained by one that is gone is no longer drained.
+        """
+        drains, setting = drain.parse_register(read_record(self.path), self.path)
+        return Register({key: one for key, one in drains.items() if not one.file or os.path.exists(one.file)}, setting)
+
+    def prepare(
+        self,
+        register: Register,
+        move: Move,
+        have: Table,
+        setting: int | None = None,
+        checked: Checked = NOTHING_CHECKED,
+    ) -> Change:
         """All that a move is to change, where the sysctl is ``setting`` (None: as it is now). Raises OSError."""
         if setting is None:
-            setting = _setting() if drain.concerns_setting(register, move, have) else 0
-        return drain.change(register, move, have, setting)
+            setting = _setting() if drain.concerns_setting(register, move, have, checked) else 0
+        return drain.change(register, move, have, setting, checked)
 
     def carry_out(self, register: Register, change: Change, apply: t.Callable[[], None]) -> None:
-        """Make a change, intent first; ``apply`` sends the messages. Raises OSError and what ``apply`` does."""
+        """Make a change, intent first; ``apply`` sends the messages, with the files written. Raises OSError and what ``apply`` does."""
         if change.intent != register:
             self._write(change.intent)
         _set(change.before)
+        for step in change.files:
+            _write_file(step)
         apply()
         _set(change.behind)
         if change.outcome != change.intent:
@@ -62,3 +86,36 @@ def _set(steps: t.Iterable[SettingStep]) -> None:
     for step in steps:
         with open(SETTING, "w", encoding="ascii") as file:
             file.write(f"{step.value}\n")
+
+
+def read_values(folder: str, addresses: t.Iterable[str]) -> dict[str, int]:
+    """What the files of addresses hold, of those that hold something. Raises OSError."""
+    values = {}
+    for address in addresses:
+        with contextlib.suppress(FileNotFoundError):
+            with open(drain.file_of(folder, address), encoding="utf-8", errors="replace") as file:
+                text = file.read()
+            # What is no number is 0 to keepalived.
+            with contextlib.suppress(ValueError):
+                values[address] = int(text, 0)
+    return {address: value for address, value in values.items() if value}
+
+
+def _write_file(step: FileStep) -> None:
+    """Replace or remove a file in one step: keepalived is told of each and reads it at once."""
+    if not step.value:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(step.path)
+        return
+    folder = os.path.dirname(step.path)
+    os.makedirs(folder, mode=0o755, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(prefix=".", dir=folder)
+    try:
+        with os.fdopen(handle, "w", encoding="ascii") as file:
+            file.write(f"{step.value}\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, step.path)
+    except BaseException:
+        os.unlink(temporary)
+        raise

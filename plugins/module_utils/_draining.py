@@ -18,8 +18,8 @@ import typing as t
 
 from ansible_collections.lvs.ipvs.plugins.module_utils import _drain as drain
 from ansible_collections.lvs.ipvs.plugins.module_utils import _options as options
-from ansible_collections.lvs.ipvs.plugins.module_utils._drain import Drain, DrainKey, Move, Register
-from ansible_collections.lvs.ipvs.plugins.module_utils._drain_record import DrainRecord
+from ansible_collections.lvs.ipvs.plugins.module_utils._drain import Change, Checked, Drain, DrainKey, Move, Register
+from ansible_collections.lvs.ipvs.plugins.module_utils._drain_record import DrainRecord, read_values
 from ansible_collections.lvs.ipvs.plugins.module_utils._kernel import Kernel, KernelError, Stopped
 from ansible_collections.lvs.ipvs.plugins.module_utils._model import Connections, InvalidValue, RealServer, Table
 from ansible_collections.lvs.ipvs.plugins.module_utils._plan import Step, touched
@@ -31,6 +31,8 @@ if t.TYPE_CHECKING:  # pragma: no cover
 
 #: A long wait is told by this many samples at most; the older ones are thinned out.
 SAMPLES_SHOWN = 100
+#: keepalived reads a file within milliseconds, on a machine that has time for it.
+PATIENCE = 15.0
 
 _GONE = Connections(0, 0, 0)
 
@@ -51,20 +53,36 @@ def body(module: AnsibleModule) -> Result:
             raise InvalidValue(option, f"{params[option]} is not {bounds}")
     if params["wait_interval"] <= 0:
         raise InvalidValue("wait_interval", f"{params['wait_interval']} is not more than 0")
+    checked = drain.parse_checked(params["health_checked"], params["drain_files"] or "")
+    if checked.servers and not checked.folder:
+        raise InvalidValue("drain_files", "is required with health_checked: by them keepalived is told")
     with Kernel() as kernel:
-        work = _Work(module, kernel, places)
+        work = _Work(module, kernel, places, checked)
         return work.drain() if params["state"] == "drain" else work.enable()
+
+
+class _NotTakenUp(Stopped):
+    """keepalived did not do as its files say: ``late`` are the real servers with their weights."""
+
+    def __init__(self, done: t.Sequence[object], late: t.Mapping[DrainKey, int]) -> None:
+        super().__init__(done, late)
+        self.late = late
+
+    def __str__(self) -> str:
+        told = ", ".join(f"{drain.told(key)} still has the weight {weight}" for key, weight in self.late.items())
+        return f"keepalived does not do as the files say: {told}; does it run, with what lvs.ipvs.site wrote for these services?"
 
 
 class _Work:
     """One run of the module."""
 
-    def __init__(self, module: AnsibleModule, kernel: Kernel, places: dict[str, int]) -> None:
+    def __init__(self, module: AnsibleModule, kernel: Kernel, places: dict[str, int], checked: Checked) -> None:
         self.module = module
         self.params = module.params
         self.check_mode: bool = module.check_mode
         self.kernel = kernel
         self.places = places
+        self.checked = checked
         self.record = DrainRecord(module.params["record"])
         self.register = Register({})
         #: The table as it was, and as it is.
@@ -76,6 +94,8 @@ class _Work:
         self.done: list[object] = []
         #: What this run began to drain, and the drains that it found in their places.
         self.prior: dict[DrainKey, Drain | None] = {}
+        #: What the files of its addresses held before.
+        self.prior_values: dict[str, int] = {}
         #: The addresses that were drained nowhere before this run.
         self.began: list[str] = []
         self.samples: list[Result] = []
@@ -112,7 +132,7 @@ class _Work:
             for key, held in mine.items():
                 if key in register.drains and register.drains[key].held != held:
                     raise KernelError(f"{drain.told(key)} was drained again by something else while it came back")
-            move = drain.rise(register, self.keys, have, part, parts)
+            move = drain.rise(register, self.keys, have, part, parts, self.checked, self.places)
             mine.update({key: move.outcome[key].held for key in self.keys if key in move.outcome})
             return move
 
@@ -126,7 +146,7 @@ class _Work:
                 if not done:
                     raise
                 raise Failure(str(error), {"changed": bool(done), **report(done)}) from error
-            if not any(key in self.register.drains for key in self.keys):
+            if not self.checked.values and not any(key in self.register.drains for key in self.keys):
                 break
         self._look()
         return self._result()
@@ -146,12 +166,46 @@ class _Work:
             elif not self.check_mode:
                 self.register = self.record.read()
                 self._read_again()
+                self._read_values()
             move = decide(self.register, self.have)
-            change = self.record.prepare(self.register, move, self.have, self._assumed_setting())
+            change = self.record.prepare(self.register, move, self.have, self._assumed_setting(), self.checked)
             if not self.check_mode:
-                self.record.carry_out(self.register, change, lambda: self.kernel.apply(change.steps))
+                self.record.carry_out(self.register, change, lambda: self._apply(change))
             self.done += change.done
             self.register, self.have = change.outcome, change.table
+            self.checked = self.checked._replace(values={**self.checked.values, **move.files})
+
+    def _apply(self, change: Change) -> None:
+        """Send the messages, and see that keepalived does what the files say."""
+        self.kernel.apply(change.steps)
+        deadline = time.monotonic() + PATIENCE
+        written = {step.path: step for step in change.files}
+        for key in self.checked.servers:
+            step = written.get(drain.file_of(self.checked.folder, key[1].address))
+            want = drain.live(change.table, key)
+            if step is None or want is None:
+                continue
+            while True:
+                there = drain.live(self.kernel.read_service(key[0]), key)
+                # Who is ill is not there, or may go at any time.
+                if there is None or (
+                    there.weight <= want.weight if step.value < step.old else there.weight >= want.weight
+                ):
+                    break
+                if time.monotonic() > deadline:
+                    if step.value < step.old:
+                        raise _NotTakenUp(change.done, {key: there.weight})
+                    self.module.warn(
+                        f"{drain.told(key)} has the weight {there.weight}, and not {want.weight}: its checks by keepalived"
+                        " have their reasons, or keepalived does not run"
+                    )
+                    break
+                time.sleep(0.02)
+
+    def _read_values(self) -> None:
+        """What the files of all addresses that are meant hold now."""
+        if self.checked.folder:
+            self.checked = self.checked._replace(values=read_values(self.checked.folder, self.places))
 
     def _assumed_setting(self) -> int | None:
         """The sysctl as check mode left it; None if it is as it is."""
@@ -169,7 +223,16 @@ class _Work:
         path, ours = self.params["table_record"], None
         if path:
             ours = options.parse_services(read_record(path).get("services", []), f"{path}: services")
-        selection = drain.select(self.places, self.register, self.have, ours)
+        self._read_values()
+        # What was drained by a file is brought back by it, even if the inventory says otherwise by now.
+        known = {key: there.server for key, there in self.register.drains.items() if there.file}
+        if known and not self.checked.folder:
+            key = next(iter(known))
+            raise InvalidValue(
+                "drain_files", f"is required: {drain.told(key)} is drained by {self.register.drains[key].file}"
+            )
+        self.checked = self.checked._replace(servers={**known, **self.checked.servers})
+        selection = drain.select(self.places, self.register, self.have, ours, self.checked)
         self.keys, self.left_alone = selection.keys, selection.left_alone
         if selection.unknown and self.params["fail_on_not_found"]:
             address = selection.unknown[0]
@@ -179,10 +242,9 @@ class _Work:
             )
 
     def _begin(self, register: Register, have: Table) -> Move:
-        move = drain.begin(register, self.keys, have, time.time(), unfinished=self.params["wait"])
-        faults = drain.floors(
-            have, move, register.drains, self.params["minimum_servers"], self.params["minimum_weight"]
-        )
+        move = drain.begin(register, self.keys, have, time.time(), self.params["wait"], self.checked)
+        minimum = self.params["minimum_servers"], self.params["minimum_weight"]
+        faults = drain.floors(have, move, register.drains, *minimum, self.checked)
         if faults:
             raise InvalidValue("", "; ".join(faults))
         for key in self.keys:
@@ -192,6 +254,10 @@ class _Work:
                 self.prior[key] = None
             elif there != move.outcome[key]:
                 self.prior[key] = there
+        of_the_dead = {key[1].address for key, there in register.drains.items() if there.unfinished}
+        self.prior_values = {
+            address: 0 if address in of_the_dead else self.checked.values.get(address, 0) for address in move.files
+        }
         held = {
             server.address
             for (_service, server), found in register.drains.items()
@@ -205,7 +271,8 @@ class _Work:
 
     def _has_to_finish(self, goes_on: bool) -> bool:
         ends = [key for key in self.keys if key in self.register.drains and self.register.drains[key].unfinished]
-        return bool(ends) or (self._removes(goes_on) and any(drain.live(self.have, key) for key in self.keys))
+        removable = [key for key in self.keys if key not in self.checked.servers and drain.live(self.have, key)]
+        return bool(ends) or (self._removes(goes_on) and bool(removable))
 
     def _failure(self, reason: str) -> Failure:
         return Failure(reason, {"changed": bool(self.done), **report(self.done), **self._progress()})
@@ -215,7 +282,7 @@ class _Work:
         failed = [*self.done, *(error.done if isinstance(error, Stopped) else ())]
         self.done = []
         try:
-            self._turn(lambda register, have: drain.undo(register, self.prior, have))
+            self._turn(lambda register, have: drain.undo(register, self.prior, have, self.prior_values))
         except Exception as again:
             reason = f"{error}; to put back what was changed failed too: {again}; state=enabled takes up from there"
             return Failure(reason, {**self._progress(), "changed": bool(failed), **report(failed)})

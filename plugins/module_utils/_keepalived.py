@@ -16,7 +16,14 @@ import hashlib
 import ipaddress
 import typing as t
 
-from ansible_collections.lvs.ipvs.plugins.module_utils import _cluster, _director, _health_check, _ipvsadm, _model
+from ansible_collections.lvs.ipvs.plugins.module_utils import (
+    _cluster,
+    _director,
+    _drain,
+    _health_check,
+    _ipvsadm,
+    _model,
+)
 from ansible_collections.lvs.ipvs.plugins.module_utils._health_check import Block, Server
 from ansible_collections.lvs.ipvs.plugins.module_utils._model import InvalidValue
 
@@ -45,6 +52,8 @@ class Configuration(t.NamedTuple):
     instances: list[dict[str, t.Any]]
     #: The daemons of connection sync, for lvs.ipvs.sync_daemon.
     sync_daemons: list[dict[str, t.Any]]
+    #: The addresses of all that serve, whoever owns their services.
+    real_servers: list[str]
 
 
 class Options(t.NamedTuple):
@@ -104,9 +113,13 @@ def configuration(
     hostvars: _cluster.HostVars,
     interfaces: Interfaces,
     options: t.Mapping[str, t.Any],
+    drain_files: str = "",
 ) -> Configuration:
-    """The keepalived.conf of ``host``, or ClusterError with everything that is wrong with it."""
-    return _Writer(cluster, host, groups, hostvars, interfaces, options).configuration()
+    """The keepalived.conf of ``host``, or ClusterError with everything that is wrong with it.
+
+    ``drain_files`` is the folder in which the module drain says who is drained.
+    """
+    return _Writer(cluster, host, groups, hostvars, interfaces, options, drain_files).configuration()
 
 
 def interfaces_of(links: t.Iterable[t.Mapping[str, t.Any]]) -> dict[str, list[str]]:
@@ -149,6 +162,7 @@ class _Writer:
         hostvars: _cluster.HostVars,
         interfaces: Interfaces,
         options: t.Mapping[str, t.Any],
+        drain_files: str,
     ) -> None:
         self.cluster = cluster
         self.host = host
@@ -159,6 +173,7 @@ class _Writer:
         self.options = Options(**{option: self._typed(option, value) for option, value in options.items()})
         self.credentials = bool(self.options.auth_password or self.options.tls.get("password"))
         self.secret = self.credentials
+        self.drain_files = drain_files
         self.files: dict[str, None] = {}
 
     def configuration(self) -> Configuration:
@@ -184,6 +199,8 @@ class _Writer:
         for instance in instances:
             alone = (*self._tracking(instances), *self._notify()) if len(instances) == 1 else ()
             lines.append(self._vrrp_instance(instance, router_id, self._priority(directors), alone))
+        if services and self.drain_files:
+            lines.append(f"#drains {self.drain_files}")
         lines += services
         if self.findings:
             raise _cluster.ClusterError(dict.fromkeys(self.findings))
@@ -207,6 +224,7 @@ class _Writer:
                 for instance in instances
             ],
             _sync_daemons(daemon) if daemon and not follows else [],
+            list(dict.fromkeys(member.value.key.address for service in self.cluster for member in service.members)),
         )
 
     # -- what the inventory says ---------------------------------------------------------------------------
@@ -621,8 +639,8 @@ class _Writer:
         try:
             check = _health_check.HealthCheck(service.health_check, value, defaults, servers)
             told = check.service_lines()
-            blocks = [_real_server(server, check, value) for server in servers]
-            self.files.update(dict.fromkeys(check.files()))
+            blocks = [_real_server(server, check, value, self._drain_file(server)) for server in servers]
+            self.files.update(dict.fromkeys((*check.files(), *filter(None, map(self._drain_file, servers)))))
         except InvalidValue as error:
             raise error.under("health_check") from None
         self.secret = self.secret or check.secret
@@ -646,6 +664,12 @@ class _Writer:
             lines.append(f"persistence_engine {value.persistence_engine}")
         notes = [f"# {service.name}", *_takeover(service, check.trusting)]
         return [*notes, Block(head, (*lines, *told, *blocks))]
+
+    def _drain_file(self, server: Server) -> str:
+        """The file that says how much of a real server's weight is taken away, as a word of keepalived.conf."""
+        if not self.drain_files:
+            return ""
+        return _health_check.word("drain_files", _drain.file_of(self.drain_files, server.value.key.address))
 
     # -- errors --------------------------------------------------------------------------------------------
 
@@ -694,7 +718,9 @@ def _path(index: int, service: _cluster.Service) -> str:
     return f"{_cluster.VARIABLE}[{index}]{name}"
 
 
-def _real_server(server: Server, check: _health_check.HealthCheck, service: _model.VirtualService) -> Block:
+def _real_server(
+    server: Server, check: _health_check.HealthCheck, service: _model.VirtualService, drain_file: str
+) -> Block:
     value = server.value
     lines: list[t.Any] = [f"weight {value.weight}"]
     if (value.forwarding, value.tunnel) != (check.defaults.forwarding, check.defaults.tunnel):
@@ -703,7 +729,11 @@ def _real_server(server: Server, check: _health_check.HealthCheck, service: _mod
         lines.append(f"uthreshold {value.upper_threshold}")
     if value.lower_threshold:
         lines.append(f"lthreshold {value.lower_threshold}")
-    return Block(f"real_server {_endpoint(server, service)}", (*lines, *check.server_lines(server)))
+    lines += check.server_lines(server)
+    if drain_file:
+        # What it holds is added to the weight, which does not fall below 0; a file that is not there holds 0.
+        lines.append(Block("FILE_CHECK", (f"track_file {drain_file}", "weight 1")))
+    return Block(f"real_server {_endpoint(server, service)}", tuple(lines))
 
 
 def _endpoint(server: Server, service: _model.VirtualService) -> str:

@@ -178,12 +178,24 @@ def wanted(cluster: t.Iterable[_cluster.Service], reading: Reading) -> _Wanted:
     drains = _drain.joined(reading.drains, by_module, reading.table)
     # Who is drained is to be so.
     declared.update(_drain.held(by_module, drains))
-    return _Wanted(declared, drains)
+    return _Wanted(declared, {**_of_checked(cluster, drains), **drains})
+
+
+def _of_checked(cluster: t.Iterable[_cluster.Service], drains: _drain.Drains) -> _drain.Drains:
+    """The drains of keepalived's services: all real servers at an address go by the same file, and so those that are new."""
+    hosts = {key.address: drain for (_service, key), drain in drains.items() if drain.file and not drain.held}
+    return {
+        (service.value.key, member.value.key): hosts[member.value.key.address]._replace(server=member.value, held=0)
+        for service in cluster
+        if service.health_check is not None
+        for member in service.members
+        if member.value.key.address in hosts
+    }
 
 
 def _services(expected: Expected, director: str, readings: t.Mapping[str, Reading | None]) -> t.Iterator[Finding]:
     mine = t.cast(Reading, readings[director])
-    declared = wanted(expected.cluster, mine).table
+    declared, drains = wanted(expected.cluster, mine)
     for service in expected.cluster:
         key = service.value.key
         about = f"{service.name} ({key})"
@@ -202,7 +214,7 @@ def _services(expected: Expected, director: str, readings: t.Mapping[str, Readin
             if service.health_check is None:
                 told = _of_module(whom, there, want)
             else:
-                told = _of_keepalived(whom, there, want, service)
+                told = _of_keepalived(whom, there, want, service, drains.get((key, server_key)))
             for text in told:
                 yield Finding(text, key, server_key)
         if service.health_check is not None:
@@ -221,7 +233,11 @@ def _of_module(whom: str, there: RealServer | None, want: RealServer | None) -> 
 
 
 def _of_keepalived(
-    whom: str, there: RealServer | None, want: RealServer | None, service: _cluster.Service
+    whom: str,
+    there: RealServer | None,
+    want: RealServer | None,
+    service: _cluster.Service,
+    drain: _drain.Drain | None,
 ) -> t.Iterator[str]:
     if there is None:
         return  # it failed its check
@@ -229,8 +245,10 @@ def _of_keepalived(
         if there.key != _sorry_server(service):
             yield f"{whom}: is in the table, and not in the inventory"
         return
-    # The checks give the weight.
+    # The checks give the weight, and the file of who is drained takes it.
     yield from _attributes(whom, there, want._replace(weight=there.weight), "the inventory says")
+    if drain and drain.held == 0 and there.weight:
+        yield f"{whom}: weight: is {there.weight}, is to be 0: it is drained"
 
 
 def _sorry_server(service: _cluster.Service) -> RealServerKey | None:
@@ -251,12 +269,15 @@ def _health(
     reference = next((name for name in names if readings.get(name)), director)
     if reference == director:
         return
-    mine, theirs = (_weights(t.cast(Reading, readings[name]), service.value.key) for name in (director, reference))
+    both = [t.cast(Reading, readings[name]) for name in (director, reference)]
+    mine, theirs = (_weights(reading, service.value.key) for reading in both)
     if theirs is None or mine is None:
         return
+    drained = {key.address for reading in both for _service, key in reading.drains}
     for member in service.members:
         here, there = mine.get(member.value.key), theirs.get(member.value.key)
-        if here != there:
+        # The weight of who is drained is not that of the checks.
+        if here != there and member.value.key.address not in drained:
             whom = f"{member.host} ({member.value.key})" if member.host else str(member.value.key)
             yield Finding(
                 f"{about}: real server {whom}: weight: is {'none' if here is None else here},"

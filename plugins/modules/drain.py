@@ -18,6 +18,8 @@ description:
     O(lvs.ipvs.table#module:drains).
   - Clients of a persistent service would be sent to their former real server even at weight 0. While a real server of such a service is
     drained, the sysctl C(net.ipv4.vs.expire_quiescent_template) is therefore 1; then it is put back as it was.
+  - In services that keepalived owns, a weight that something else gives does not last. What O(health_checked) lists is therefore drained
+    through keepalived, by the files of O(drain_files); all that is said here holds for it, too, but where it says otherwise.
   - A drain that fails, for whatever reason, puts back the weights and the sysctl that it changed. What a run left behind that was
     killed is known from O(record), and the next one answers for it. A way back that fails is taken up by the next run.
 extends_documentation_fragment:
@@ -45,9 +47,26 @@ options:
   table_record:
     description:
       - The O(lvs.ipvs.table#module:record) of M(lvs.ipvs.table). Only services that it holds are then drained.
-      - Services of other managers, such as keepalived, are left alone, for behind their back a weight does not last; they are told
-        in RV(left_alone).
+      - Services of other managers are left alone, for behind their back a weight does not last; they are told in RV(left_alone).
+        Those of keepalived can be told by O(health_checked).
       - Without it, the real servers are drained in all services of the table.
+    type: path
+  health_checked:
+    description:
+      - Services that keepalived owns, with their real servers, in the words of O(lvs.ipvs.table#module:services). Real servers of other
+        addresses than O(real_servers) may be left out.
+      - C(quorum) is the weight below which keepalived takes the service to be down (1). A drain that would leave less, but not
+        nothing, is refused like one that breaks O(minimum_servers).
+      - The filter P(lvs.ipvs.named_real_servers#filter) makes it.
+    type: list
+    elements: dict
+    default: []
+  drain_files:
+    description:
+      - The folder in which every drained address has a file that says what is added to its weights. keepalived has to watch these, as
+        the role P(lvs.ipvs.keepalived#role) has it do. Needed with O(health_checked).
+      - An address has its file in whatever services it serves, so that it stays drained where a service becomes keepalived's.
+      - keepalived needs no reload for it. That the weight is 0 is seen in the table; if it does not become so, the drain fails.
     type: path
   wait:
     description:
@@ -90,6 +109,7 @@ options:
       - With O(state=drain), remove the real servers from their services once they are drained. Without O(wait), that is when a look finds
         no connections.
       - O(state=enabled) adds them again. Until then M(lvs.ipvs.table) leaves them out.
+      - Those of keepalived stay, with weight 0.
       - Connections that are left with O(on_timeout=continue) are cut, as is UDP whose clients go on. With the sysctl
         C(net.ipv4.vs.expire_nodest_conn) set to 1 the clients are told, or scheduled anew; else their packets are dropped.
     type: bool
@@ -110,6 +130,7 @@ options:
     description:
       - With O(state=enabled), seconds in which the weight rises to the configured one. V(0) is at once.
       - Weights are whole numbers. There is little to rise to 1 or 2, so give real servers weights such as 100.
+      - Where one address has several weights in services of keepalived, the largest of them rises so, and the smaller ones join it later.
     type: float
     default: 0
   slow_start_steps:
@@ -146,7 +167,17 @@ EXAMPLES = r"""
     record: /var/lib/lvs.ipvs/drains.json
     table_record: /var/lib/lvs.ipvs/table.json
 
-- name: The same, showing that it waits
+- name: Drain it in services of keepalived as well
+  lvs.ipvs.drain:
+    real_servers: "{{ named.addresses }}"
+    health_checked: "{{ named.health_checked }}"
+    drain_files: /var/lib/lvs.ipvs/drains.d
+    record: /var/lib/lvs.ipvs/drains.json
+    table_record: /var/lib/lvs.ipvs/table.json
+  vars:
+    named: "{{ lvs_services | lvs.ipvs.named_real_servers('web1', groups, hostvars) }}"
+
+- name: Show that it waits
   lvs.ipvs.drain:
     real_servers: [198.51.100.21]
     record: /var/lib/lvs.ipvs/drains.json
@@ -239,7 +270,7 @@ real_servers:
       persistent_connections: 0
       waits_for: {}
 left_alone:
-  description: The real servers that are meant, in services that O(table_record) does not hold.
+  description: The real servers that are meant, in services that neither O(table_record) nor O(health_checked) holds.
   returned: always, but for errors in the options
   type: list
   elements: str
@@ -291,6 +322,8 @@ def main() -> None:
             "real_servers": {"type": "list", "elements": "str", "required": True},
             "record": {"type": "path", "required": True},
             "table_record": {"type": "path"},
+            "health_checked": {"type": "list", "elements": "dict", "default": []},
+            "drain_files": {"type": "path"},
             "wait": {"type": "bool", "default": False},
             "wait_interval": {"type": "float", "default": 5},
             "wait_retries": {"type": "int", "default": 25},

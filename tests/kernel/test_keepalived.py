@@ -4,6 +4,7 @@ what a reload disturbs, and two directors in network namespaces of their own."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
 import re
@@ -19,6 +20,7 @@ import pytest
 
 from ansible_collections.lvs.ipvs.plugins.module_utils import _cluster, _keepalived
 
+from .conftest import ModuleFailed, run_module
 from .words import SCHEDULERS, Words
 
 Apply = Callable[..., dict[str, Any]]
@@ -133,13 +135,13 @@ def web(check: Words | None = None, **words: Any) -> Words:
     )
 
 
-def written(services: list[Words], **options: Any) -> str:
+def written(services: list[Words], drain_files: str = "", **options: Any) -> str:
     """The configuration of a director without addresses to move."""
     groups = {"all": ["lb1"], "directors": ["lb1"]}
     cluster = _cluster.services(services, groups, {"lb1": {}})
     interfaces = {"lo": ["127.0.0.1/8", "192.0.2.1/24", "2001:db8:f::1/64"]}
     told = {"script_user": "nobody", **options}
-    return _keepalived.configuration(cluster, "lb1", groups, {"lb1": {}}, interfaces, told).text
+    return _keepalived.configuration(cluster, "lb1", groups, {"lb1": {}}, interfaces, told, drain_files).text
 
 
 #: A check that takes every server to be well.
@@ -358,6 +360,328 @@ def test_a_takeover_before_the_first_start(table: Table, keepalived: Callable[..
     one.file.write_text(written([web({"tcp": {}})]))
     takeover(one)
     assert table() == ([], [])
+
+
+# -- draining --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def drains(tmp_path: pathlib.Path) -> pathlib.Path:
+    """The folder of the files by which keepalived is told."""
+    folder = tmp_path / "drains.d"
+    folder.mkdir()
+    return folder
+
+
+def weights(table: Table) -> dict[str, int]:
+    """The weight of each real server of the web service."""
+    return {m[1]: int(m[2]) for line in table()[0] if (m := re.search(r" -r (\S+):80 -m -w (\d+)", line))}
+
+
+def heavy(check: Words | None = None, *weights: int, **words: Any) -> Words:
+    """A service whose real servers have weights to rise to."""
+    servers = [{"address": a, "weight": w} for a, w in zip(REAL, weights or (100, 50), strict=True)]
+    return web(check, **{"real_servers": servers, **words})
+
+
+DRAINED = str(-(2**31 - 1))
+
+
+def test_a_file_takes_weight_away_and_gives_it_back(
+    table: Table,
+    keepalived: Callable[..., Keepalived],
+    drains: pathlib.Path,
+    judge: Callable[[str, bool], None],
+    watch: Callable[..., Words],
+) -> None:
+    one = keepalived()
+    most = 2**31 - 1
+    # A quorum that is lost would be an end of it, and weights as large as can be.
+    one.file.write_text(written([heavy(watch(), most, most), web(FINE, name="more", port=81)], str(drains)))
+    one.start("--check")
+    eventually(lambda: len(weights(table)) == 2)
+    for text, weight in ((DRAINED, 0), ("-1", most - 1), ("0", most), ("-40", most - 40), (None, most)):
+        if text is None:
+            (drains / REAL[0]).unlink()
+        else:
+            (drains / "new").write_text(text)
+            (drains / "new").rename(drains / REAL[0])
+        eventually(lambda weight=weight: weights(table) == {REAL[0]: weight, REAL[1]: most})  # type: ignore[misc]  # mypy cannot infer a lambda with a default
+        # It is taken out of no service.
+        assert len(table()[0]) == 6
+
+
+def test_who_is_drained_stays_so_whatever_becomes_of_keepalived(
+    table: Table,
+    keepalived: Callable[..., Keepalived],
+    drains: pathlib.Path,
+    watch: Callable[..., Words],
+    judge: Callable[[str, bool], None],
+) -> None:
+    one = keepalived()
+    seen: set[int] = set()
+
+    def look() -> dict[str, int]:
+        """What the weights are now. At no look has the drained one any."""
+        found = weights(table)
+        seen.update(weight for address, weight in found.items() if address == REAL[0])
+        return found
+
+    (drains / REAL[0]).write_text(DRAINED)
+    one.file.write_text(written([heavy(watch())], str(drains)))
+    one.start("--check")
+    eventually(lambda: look() == {REAL[0]: 0, REAL[1]: 50})
+    # A reload, with other weights.
+    one.file.write_text(written([heavy(watch(), 70, 60)], str(drains)))
+    one.reload()
+    eventually(lambda: look() == {REAL[0]: 0, REAL[1]: 60})
+    # Ill, and well again.
+    judge(REAL[0], False)
+    eventually(lambda: look() == {REAL[1]: 60})
+    judge(REAL[0], True)
+    eventually(lambda: look() == {REAL[0]: 0, REAL[1]: 60})
+    # A crash, and in the meantime it is drained no more, or another one is.
+    one.crash()
+    takeover(one)
+    assert weights(table) == {REAL[0]: 0, REAL[1]: 60}
+    (drains / REAL[0]).write_text("-30\n")
+    (drains / REAL[1]).write_text(DRAINED)
+    takeover(one)
+    assert weights(table) == {REAL[0]: 40, REAL[1]: 0}
+    (drains / REAL[0]).write_text(DRAINED)
+    (drains / REAL[1]).unlink()
+    takeover(one)
+    one.start("--check")
+    assert look() == {REAL[0]: 0, REAL[1]: 60}
+    assert seen == {0}
+    (drains / REAL[0]).unlink()
+    eventually(lambda: weights(table) == {REAL[0]: 70, REAL[1]: 60})
+
+
+def test_ipv6_and_every_other_service_can_be_drained_and_taken_over(
+    table: Table, keepalived: Callable[..., Keepalived], drains: pathlib.Path
+) -> None:
+    later = {"script": {"command": "/usr/bin/true"}, "interval": 3600, "warmup": 3600}
+    services = every_service(later)
+    one = keepalived()
+    one.file.write_text(written(services, str(drains)))
+    one.start("--check")
+    count = sum(len(service["real_servers"]) for service in services)
+    eventually(lambda: len(table()[1]) == count)
+    before = table()
+    for address in (REAL[0], "2001:db8:b::21", "198.51.100.31", "198.51.100.33"):
+        (drains / address).write_text(DRAINED)
+
+    def quiet(lines: list[str]) -> list[str]:
+        drained = re.compile(r"( -r (?:198.51.100.(?:21|31|33)|\[2001:db8:b::21\]):.* -w )\d+")
+        return [drained.sub(r"\g<1>0", line) for line in lines]
+
+    assert quiet(before[0]) != before[0]
+    eventually(lambda: table() == (quiet(before[0]), before[1]))
+    one.crash()
+    takeover(one)
+    assert table() == (quiet(before[0]), before[1])
+    for file in drains.iterdir():
+        file.unlink()
+    takeover(one)
+    assert table() == before
+
+
+Drain = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def drain(tmp_path: pathlib.Path, drains: pathlib.Path) -> Drain:
+    """The module, told what the playbooks tell it."""
+
+    def run(*addresses: str, services: list[Words], check: bool = False, **options: Any) -> dict[str, Any]:
+        groups = {"all": ["lb1", "web1", "web2"], "directors": ["lb1"]}
+        hosts: dict[str, Any] = {"lb1": {}, "web1": {"lvs_address": REAL[0]}, "web2": {"lvs_address": REAL[1]}}
+        named = [f"web{1 + REAL.index(address)}" for address in addresses]
+        told = _cluster.named_real_servers(_cluster.services(services, groups, hosts), named, groups, hosts)
+        record = str(tmp_path / "drains.json")
+        table_record = tmp_path / "table.json"
+        words = {
+            "real_servers": told["addresses"],
+            "health_checked": told["health_checked"],
+            "drain_files": str(drains),
+            "record": record,
+            "wait_interval": 0.1,
+            "wait_retries": 5,
+            **({"table_record": str(table_record)} if table_record.exists() else {}),
+        }
+        return run_module("drain", check=check, diff=True, **{**words, **options})
+
+    return run
+
+
+def test_one_call_drains_in_services_of_both_owners(
+    apply: Apply,
+    table: Table,
+    keepalived: Callable[..., Keepalived],
+    drain: Drain,
+    drains: pathlib.Path,
+    tmp_path: pathlib.Path,
+    ipvsadm: Ipvsadm,
+) -> None:
+    ours = heavy(port=82, name="ours", persistence_timeout=60)
+    services = [heavy(FINE), ours]
+    record, drained = str(tmp_path / "table.json"), str(tmp_path / "drains.json")
+    plain = {word: value for word, value in ours.items() if word != "name"}
+    apply([plain], purge="owned", record=record, drains=drained)
+    ipvsadm("-A", "-t", "192.0.2.99:80", "-s", "rr")
+    ipvsadm("-a", "-t", "192.0.2.99:80", "-r", f"{REAL[0]}:80", "-i", "-w", "9")
+    one = keepalived()
+    one.file.write_text(written(services, str(drains)))
+    one.start("--check")
+    eventually(lambda: len(table()[0]) == 8)
+    before = table()
+    file = drains / REAL[0]
+    steps = [
+        "set net.ipv4.vs.expire_quiescent_template to 1",
+        f"write {DRAINED} to {file}",
+        f"edit real server {REAL[0]}:82 of service tcp 192.0.2.10:82",
+    ]
+    said = drain(REAL[0], services=services, check=True, wait=True)
+    assert (table(), file.exists()) == (before, False)
+    result = drain(REAL[0], services=services, wait=True)
+    # By the time that it returns, keepalived has done its part.
+    now = table()
+    assert said["steps"] == result["steps"] == steps
+    assert said["diff"] == result["diff"]
+    assert f"- file: {file}\n  value: {DRAINED}\n" in result["diff"]["after"]
+    assert (result["drained"], result["began"]) == (True, [REAL[0]])
+    assert result["left_alone"] == [f"real server {REAL[0]}:80 of service tcp 192.0.2.99:80"]
+    assert [(row["weight"], row["configured_weight"]) for row in result["real_servers"]] == [(0, 100), (0, 100)]
+    lowered = re.compile(rf"( -r {REAL[0]}:8[02] -m -w )\d+")
+    assert now == ([lowered.sub(r"\g<1>0", line) for line in before[0]], before[1])
+    # Again it changes nothing, nor does who applies the services.
+    assert drain(REAL[0], services=services, wait=True)["step_count"] == 0
+    assert not apply([plain], purge="owned", record=record, drains=drained)["changed"]
+    one.reload()
+    assert table() == now
+    # To remove is not keepalived's.
+    assert drain(REAL[0], services=services, wait=True, remove=True)["steps"] == [
+        f"remove real server {REAL[0]}:82 of service tcp 192.0.2.10:82",
+        "set net.ipv4.vs.expire_quiescent_template to 0",
+    ]
+    said = drain(REAL[0], services=services, check=True, state="enabled")
+    back = drain(REAL[0], services=services, state="enabled")
+    assert said["steps"] == back["steps"]
+    assert table() == before
+    assert list(drains.iterdir()) == []
+    assert not drain(REAL[0], services=services, state="enabled")["changed"]
+
+
+def test_what_keepalived_owns_waits_is_refused_and_put_back_like_the_rest(
+    table: Table, keepalived: Callable[..., Keepalived], drain: Drain, drains: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    for address in ("192.0.2.10", *REAL):
+        subprocess.run(["ip", "address", "add", f"{address}/32", "dev", "lo"], check=True)
+    services = [heavy({**FINE, "quorum": 20, "sorry_server": {"address": "198.51.100.99"}}, 100, 10)]
+    one = keepalived()
+    one.file.write_text(written(services, str(drains)))
+    one.start("--check")
+    eventually(lambda: len(weights(table)) == 2)
+    before = table()
+
+    def refused(*addresses: str, **options: Any) -> str:
+        with pytest.raises(ModuleFailed) as failed:
+            drain(*addresses, services=services, **options)
+        assert not failed.value.result.get("changed")
+        assert (table(), [*drains.iterdir()]) == (before, [])
+        return str(failed.value)
+
+    assert "minimum_servers: service tcp 192.0.2.10:80 would keep 0 of 2 real servers in use" in refused(*REAL)
+    assert "minimum_weight: service tcp 192.0.2.10:80 would keep a weight of 10 of 110" in refused(
+        REAL[0], minimum_weight=50
+    )
+    # keepalived would take the sorry server in place of all.
+    assert "keepalived takes it to be down below 20" in refused(REAL[0])
+    with (
+        socket.create_server((REAL[1], 80)),
+        socket.create_server((REAL[0], 80)),
+        contextlib.ExitStack() as clients,
+    ):
+        for _ in range(30):
+            clients.enter_context(socket.create_connection(("192.0.2.10", 80), timeout=10))
+        told = refused(REAL[1], wait=True)
+        assert re.search(r"still has \d+ active connections?; what was changed is put back$", told)
+        slow = drain(REAL[1], services=services, wait=True, on_timeout="continue")
+        assert (slow["drained"], weights(table)) == (False, {REAL[0]: 100, REAL[1]: 0})
+        drain(REAL[1], services=services, state="enabled")
+        assert table()[0] == before[0]
+    # keepalived is gone: nobody heeds the file.
+    one.stop()
+    assert (
+        "keepalived does not do as the files say: real server 198.51.100.22:80 of service tcp 192.0.2.10:80 still has the weight 10"
+        in refused(REAL[1])
+    )
+
+
+def test_weights_rise_together_whoever_gives_them(
+    apply: Apply,
+    table: Table,
+    keepalived: Callable[..., Keepalived],
+    drain: Drain,
+    drains: pathlib.Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    light = [{"address": REAL[0], "weight": 30}, {"address": REAL[1], "weight": 5}]
+    services = [heavy(FINE), heavy(port=82, name="ours"), web(FINE, name="light", port=83, real_servers=light)]
+    apply([{word: value for word, value in services[1].items() if word != "name"}])
+    one = keepalived()
+    one.file.write_text(written(services, str(drains)))
+    one.start("--check")
+    eventually(lambda: len(table()[0]) == 9)
+    before = table()
+    drain(*REAL, services=services, minimum_servers=0)
+    seen = []
+    sleep = time.sleep
+
+    def nap(seconds: float) -> None:
+        if seconds == 0.5:
+            found = (re.search(rf"{REAL[0]}:(\d+) -m -w (\d+)", line) for line in table()[0])
+            seen.append({m[1]: int(m[2]) for m in found if m})
+        sleep(seconds)
+
+    monkeypatch.setattr(time, "sleep", nap)
+    drain(*REAL, services=services, state="enabled", slow_start=2, slow_start_steps=5)
+    # The light one has the same taken off, and so comes last.
+    assert seen == [{"80": w, "82": w, "83": max(0, w - 70)} for w in (20, 40, 60, 80)]
+    assert table() == before
+    assert list(drains.iterdir()) == []
+
+
+def test_a_drain_stays_where_a_service_changes_its_owner(
+    apply: Apply,
+    table: Table,
+    keepalived: Callable[..., Keepalived],
+    drain: Drain,
+    drains: pathlib.Path,
+    tmp_path: pathlib.Path,
+) -> None:
+    plain = {word: value for word, value in heavy().items() if word != "name"}
+    drained, record = str(tmp_path / "drains.json"), str(tmp_path / "table.json")
+    apply([plain], drains=drained)
+    drain(REAL[0], services=[heavy()])
+    assert weights(table) == {REAL[0]: 0, REAL[1]: 50}
+    # keepalived's from now on, with one service more.
+    services = [heavy(FINE), heavy(FINE, name="more", port=81)]
+    one = keepalived()
+    one.file.write_text(written(services, str(drains)))
+    takeover(one)
+    one.start("--check")
+    eventually(lambda: len(table()[0]) == 6)
+    quiet = [line for line in table()[0] if REAL[0] in line]
+    assert [line[-5:] for line in quiet] == [" -w 0"] * 2
+    assert drain(REAL[0], services=services, check=True)["step_count"] == 0
+    # And the modules' again.
+    one.stop()
+    apply([plain], purge="owned", record=record, drains=drained)
+    assert weights(table)[REAL[0]] == 0
+    drain(REAL[0], services=[heavy()], state="enabled")
+    assert weights(table) == {REAL[0]: 100, REAL[1]: 50}
 
 
 # -- what a reload disturbs ------------------------------------------------------------------------------------

@@ -6,7 +6,8 @@
 # adds them again and is content that they are there already: a real server that was inhibited (weight 0)
 # would stay so, one that the configuration no longer has would stay for ever. The lines "#ipvs" of the
 # configuration, in the form of ipvsadm-save(8), say how the entries of its services have to be; services of
-# others are not looked at.
+# others are not looked at. Who is drained has a file in the folder of the line "#drains", by its address: what
+# that holds is added to its weight, here as by keepalived.
 set -eu
 configuration=${1:-/etc/keepalived/keepalived.conf}
 
@@ -22,8 +23,21 @@ ipvsadm -Sn | awk '
         sub(/ -r .*/, "", line)
         return line
     }
+    function weighed(line, address, change, weight) {
+        if (drains == "" || !match(line, / -r [^ ]+/)) return line
+        address = substr(line, RSTART + 4, RLENGTH - 4)
+        sub(/:[0-9]+$/, "", address)
+        gsub(/[][]/, "", address)
+        if ((getline change < (drains "/" address)) < 1) change = 0
+        close(drains "/" address)
+        if (!match(line, / -w [0-9]+/)) return line
+        weight = substr(line, RSTART + 4, RLENGTH - 4) + change
+        return substr(line, 1, RSTART - 1) sprintf(" -w %.0f", weight > 0 ? weight : 0) substr(line, RSTART + RLENGTH)
+    }
     FNR == NR {
-        if (sub(/^#ipvs /, "")) {
+        if (sub(/^#drains /, "")) drains = $0
+        else if (sub(/^#ipvs /, "")) {
+            $0 = weighed($0)
             wanted[subject($0)] = $0
             ours[service(subject($0))] = 1
         }

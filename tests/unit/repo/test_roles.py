@@ -70,11 +70,12 @@ def test_roles(checkout):
 
 
 def test_records_are_where_they_come_back_from(checkout):
-    """A role writes a record that the unit of another brings back."""
+    """What one role, or a playbook by its variables, writes is read by another."""
     director, keepalived = (
         load(checkout / "roles" / role / "vars" / "main.yml") for role in ("director", "keepalived")
     )
     assert keepalived["_keepalived_sync_daemons_record"] == director["_director_sync_daemons_record"]
+    assert keepalived["_keepalived_drain_files"] == director["_director_drain_files"]
 
 
 GOOD = {

@@ -8,7 +8,7 @@ import typing as t
 
 import pytest
 
-from ansible_collections.lvs.ipvs.plugins.module_utils import _cluster, _options
+from ansible_collections.lvs.ipvs.plugins.module_utils import _cluster, _drain, _options
 
 GROUPS = {
     "all": ["lb1", "lb2", "web1", "web2", "web3", "database"],
@@ -451,8 +451,24 @@ def test_real_servers_are_named_by_hosts_and_groups(named: t.Any, hosts: list[st
 def test_of_named_real_servers_it_is_told_what_keepalived_has_of_them() -> None:
     checked = web(name="tls", port=443, health_check={"tcp": {}}, real_servers=[{"address": "198.51.100.23"}])
     cluster = read(WEB, checked)
-    for named, names in (("web", ["tls"]), ("web3", ["tls"]), ("web1,web2", [])):
-        assert _cluster.named_real_servers(cluster, named, GROUPS, HOSTVARS)["health_checked"] == names
+    words = {"protocol": "tcp", "address": checked["address"], "port": 443, "quorum": 1}
+    server = {"address": "198.51.100.23", "port": 443, "weight": 1}
+    server |= {"forwarding": "masquerade", "upper_threshold": 0, "lower_threshold": 0}
+    for named, found in (("web", [server]), ("web3", [server]), ("web1,web2", [])):
+        told = _cluster.named_real_servers(cluster, named, GROUPS, HOSTVARS)["health_checked"]
+        assert told == ([{**words, "real_servers": found}] if found else [])
+        # It is what the module takes.
+        assert len(_drain.parse_checked(told, "/drains").servers) == len(found)
+
+
+@pytest.mark.parametrize(
+    ("check", "quorum"),
+    [({"quorum": 3}, 3), ({"quorum": "3", "hysteresis": "2"}, 1), ({"quorum": "many"}, 1), ("{{ tcp }}", 1)],
+)
+def test_the_quorum_of_a_check(check: t.Any, quorum: int) -> None:
+    cluster = read(web(health_check=check))
+    (told,) = _cluster.named_real_servers(cluster, "web", GROUPS, HOSTVARS)["health_checked"]
+    assert told["quorum"] == quorum
 
 
 @pytest.mark.parametrize(

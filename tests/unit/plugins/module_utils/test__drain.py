@@ -53,7 +53,7 @@ def weights(of: Table) -> list[int]:
 def registers(draw: st.DrawFn, have: Table) -> Register:
     """A register in which some of a table's real servers are drained."""
     drains = {
-        (service, server): Drain(words, draw(st.one_of(st.none(), st.integers(0, 9))), draw(st.floats(0, 2e9)), draw(st.booleans()))
+        (service, server): Drain(words, draw(st.one_of(st.none(), st.integers(0, 9))), draw(st.floats(0, 2e9)), draw(st.booleans()), draw(st.sampled_from(["", "/drains/1"])))
         for service, entry in have.items()
         for server, words in entry.real_servers.items()
         if draw(st.booleans())
@@ -166,7 +166,7 @@ def test_a_rise_lowers_nothing():
 
 def test_where_the_service_is_gone_there_is_nothing_to_bring_back():
     register = Register(drained(table(3), 1))
-    assert drain.rise(register, [key(1)], {}, 1, 1) == (drained(table(3), 1, held=3), {}, [])
+    assert drain.rise(register, [key(1)], {}, 1, 1) == drain.Move(drained(table(3), 1, held=3), {}, [])
 
 
 def test_what_comes_back_can_be_drained_again_and_undone_to_where_it_was():
@@ -183,7 +183,146 @@ def test_what_comes_back_can_be_drained_again_and_undone_to_where_it_was():
 def test_undo_leaves_what_something_else_brought_back():
     have = table(0, 5)
     for drains in ({}, drained(table(3, 3), 1, held=2)):
-        assert drain.undo(Register(drains), {key(1): None}, have) == (drains, drains, [])
+        assert drain.undo(Register(drains), {key(1): None}, have, {key(1)[1].address: 0}) == drain.Move(
+            drains, drains, []
+        )
+
+
+# -- through keepalived ----------------------------------------------------------------------------
+
+
+def checked_of(have: Table, quorum: int = 1, **values: int) -> drain.Checked:
+    servers = {
+        (service, server): words for service, entry in have.items() for server, words in entry.real_servers.items()
+    }
+    held = {f"198.51.100.2{name[1:]}": value for name, value in values.items()}
+    return drain.Checked(servers, dict.fromkeys(have, quorum), "/drains", held)
+
+
+def test_a_file_for_each_address_and_no_message():
+    have = union(table(100, 50), table(10, 10, protocol="udp"))
+    keys = [key(1), key(1, "udp")]
+    checked = checked_of(have)
+    move = drain.begin(Register({}), keys, have, 1000.0, True, checked)
+    assert (move.steps, move.files) == ([], {"198.51.100.21": drain.DRAINED})
+    assert {one.file for one in move.outcome.values()} == {"/drains/198.51.100.21"}
+    change = drain.change(Register({}), move, have, 0, checked)
+    assert list(map(str, change.done)) == [f"write {drain.DRAINED} to /drains/198.51.100.21"]
+    assert weights(change.table) == [0, 50, 0, 10]
+    assert weights(have) == [100, 50, 10, 10]
+    # Who is ours has a file too, should it become keepalived's; and the message that it needs.
+    mixed = drain.Checked({key(1): have[key(1)[0]].real_servers[key(1)[1]]}, {}, "/drains")
+    move = drain.begin(Register({}), [*keys, key(2)], have, 1000.0, True, mixed)
+    assert move.files == {"198.51.100.21": drain.DRAINED, "198.51.100.22": drain.DRAINED}
+    assert sorted(str(step.service.key.protocol) for step in move.steps) == ["tcp", "udp"]
+    # It holds already what it is to hold: nothing is written.
+    again = drain.begin(Register(move.outcome), keys, have, 1000.0, True, checked_of(have, a1=drain.DRAINED))
+    assert drain.change(Register({}), again, have, 0, checked_of(have, a1=drain.DRAINED)).files == []
+
+
+@pytest.mark.parametrize(
+    ("live", "value", "new", "then"),
+    [
+        (100, 0, drain.DRAINED, 0),
+        (0, drain.DRAINED, 0, 100),
+        (0, drain.DRAINED, -30, 70),
+        (70, -30, -10, 90),
+        # Ill, with weight 0, and weighed by its check: what it will be is keepalived's to say.
+        (0, 0, -30, 0),
+        (0, -30, 0, 0),
+        (40, 0, -30, 40),
+        (80, 0, -30, 70),
+    ],
+)
+def test_what_keepalived_will_make_of_a_file(live, value, new, then):
+    checked = checked_of(table(100), a1=value)
+    move = drain.Move({}, {}, [], {"198.51.100.21": new})
+    assert weights(drain.moved(table(live), move, checked)) == [then]
+    # Who is not there has no weight.
+    assert drain.moved({}, move, checked) == {}
+
+
+@pytest.mark.parametrize(
+    ("value", "part", "expected"),
+    [
+        (drain.DRAINED, 1, [20, 0, 1]),
+        (drain.DRAINED, 3, [60, 10, 1]),
+        (drain.DRAINED, 4, [80, 30, 1]),
+        (drain.DRAINED, 5, [100, 50, 1]),
+        # Nothing is lowered on the way.
+        (-10, 1, [90, 40, 1]),
+        (0, 1, [100, 50, 1]),
+        # Written by hand.
+        (40, 1, [100, 50, 1]),
+    ],
+)
+def test_one_file_for_the_weights_of_an_address(value, part, expected):
+    have = union(table(100), union(table(50, protocol="udp"), table(1, protocol="sctp")))
+    keys = [key(1), key(1, "udp"), key(1, "sctp")]
+    whole = checked_of(have, a1=value)
+    # That of SCTP is ours: at least 1.
+    checked = whole._replace(servers={one: whole.servers[one] for one in keys[:2]})
+    now = {
+        service: entry
+        for one in (table(0), table(0, protocol="udp"), table(0, protocol="sctp"))
+        for service, entry in one.items()
+    }
+    register = Register({one: Drain(whole.servers[one], 0, 1000.0) for one in keys})
+    move = drain.rise(register, keys, now, part, 5, checked, ["198.51.100.21"])
+    assert [move.intent[one].held for one in keys] == expected
+    assert {one: one in move.outcome for one in keys} == {
+        one: held < weight(have, one) for one, held in zip(keys, expected, strict=True)
+    }
+
+
+def test_an_address_that_is_nobodys_has_no_use_for_its_file():
+    checked = drain.Checked({}, {}, "/drains", {"198.51.100.21": drain.DRAINED})
+    move = drain.rise(Register({}), [], {}, 1, 5, checked, ["198.51.100.21", "198.51.100.22"])
+    assert move == drain.Move({}, {}, [], {"198.51.100.21": 0})
+
+
+def test_undo_gives_a_file_back_what_it_held():
+    have = table(100, 50)
+    checked = checked_of(have, a1=-30)
+    begun = drain.begin(Register({}), [key(1)], have, 1000.0, True, checked)
+    back = drain.undo(Register(begun.outcome), {key(1): None}, table(0, 50), {"198.51.100.21": -30})
+    assert (back.outcome, back.steps, back.files) == ({}, [], {"198.51.100.21": -30})
+
+
+def test_to_finish_leaves_in_the_table_who_is_keepalived_s():
+    have = table(0, 50)
+    begun = drain.begin(Register({}), [key(1)], have, 1000.0, True, checked_of(table(100, 50)))
+    ended = drain.finish(Register(begun.outcome), [key(1)], have, True)
+    assert (ended.steps, ended.outcome[key(1)].held) == ([], 0)
+
+
+@pytest.mark.parametrize(
+    ("weights", "quorum", "fault"),
+    [
+        ((3, 3), 3, ""),
+        ((3, 2), 3, "quorum: service tcp 192.0.2.10:80 would keep a weight of 2 of 5, and"),
+        ((3, 0), 3, ""),
+    ],
+)
+def test_a_quorum_is_a_floor_as_long_as_anything_is_left(weights, quorum, fault):
+    have = table(*weights)
+    checked = checked_of(have, quorum)
+    move = drain.begin(Register({}), [key(1)], have, 1000.0, True, checked)
+    found = drain.floors(have, move, {}, 0, 0, checked)
+    assert "".join(found).startswith(fault)
+    assert bool(found) == bool(fault)
+
+
+def test_bad_words_of_keepalived_s_services():
+    words = {"protocol": "tcp", "address": "192.0.2.10", "port": 80, "real_servers": [{"address": "198.51.100.21"}]}
+    assert list(drain.parse_checked([{**words, "quorum": "2"}], "/drains").quorums.values()) == [2]
+    for bad, message in (
+        ([words, 5], r"health_checked\[1\]: 5 is not a dictionary"),
+        ([{**words, "quorum": 0}], r"health_checked\[0\].quorum: 0 is not an integer from 1"),
+        ([{**words, "health_check": {}}], r"health_checked\[0\].health_check: there is no such option here"),
+    ):
+        with pytest.raises(InvalidValue, match=f"^{message}"):
+            drain.parse_checked(bad, "/drains")
 
 
 # -- who is meant --------------------------------------------------------------------------------
@@ -346,6 +485,10 @@ def test_learned():
     assert drain.learned(drains, new, table(0), True) == drained(new, 1)
     assert drain.learned(drains, new, table(0), False) == {**drained(new, 1), **drained(table(3, 3), 2)}
     assert drain.learned(drains, {}, {}, True) == {}
+    # Who is keepalived's may be out of the table because it is ill; once it is ours, it is as others.
+    checked = {where: known._replace(file="/drains/1") for where, known in drained(table(3, 3), 1).items()}
+    assert drain.learned(checked, {}, {}, True) == checked
+    assert drain.learned(checked, new, table(0), True) == drained(new, 1)
 
 
 # -- waiting -------------------------------------------------------------------------------------

@@ -149,6 +149,32 @@ def test_who_is_drained_is_to_have_the_weight_it_is_held_at() -> None:
     assert len(found(readings)) == 1
 
 
+def test_who_is_drained_through_keepalived_is_no_finding_as_long_as_it_is_at_0() -> None:
+    readings = right()
+    drained = {
+        "service": {"protocol": "tcp", "address": VIP, "port": 443},
+        "real_server": {"address": "198.51.100.21", "port": 443},
+        "held_weight": 0,
+        "since": 0,
+        "file": "/var/lib/lvs.ipvs/drains.d/198.51.100.21",
+    }
+    for name in ("lb1", "lb2"):
+        readings[name]["services"][1]["real_servers"][0]["weight"] = 0
+        readings[name]["drains"] = {"drains": [drained]}
+    assert found(readings) == []
+    whom = "checked (tcp 192.0.2.10:443): real server web1 (198.51.100.21:443)"
+    # On one of them only, which is what its own record says.
+    readings["lb1"]["drains"] = {}
+    readings["lb1"]["services"][1]["real_servers"][0]["weight"] = 1
+    assert found(readings) == []
+    # keepalived does not heed the file.
+    readings["lb2"]["services"][1]["real_servers"][0]["weight"] = 1
+    assert found(readings) == [f"lb2: {whom}: weight: is 1, is to be 0: it is drained"]
+    # Of a host that is drained elsewhere, too: the file is for all services of its address.
+    readings["lb2"]["drains"]["drains"][0] = {**drained, "service": {"protocol": "tcp", "address": VIP, "port": 99}}
+    assert found(readings) == [f"lb2: {whom}: weight: is 1, is to be 0: it is drained"]
+
+
 def test_two_masters_are_found_by_both() -> None:
     readings = right()
     readings["lb2"].update(addresses=[VIP, GATEWAY])

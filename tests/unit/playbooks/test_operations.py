@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What an operator says wrong is refused before any host is spoken to: those of this inventory do not exist."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import subprocess
+
+import pytest
+
+INVENTORY = """
+all:
+  vars:
+    lvs_services:
+      - {name: web, protocol: tcp, address: 192.0.2.10, port: 80, real_servers: [{group: web}]}
+    ansible_host: host.invalid
+  children:
+    directors: {hosts: {lb1: {lvs_address: 198.51.100.11}}}
+    web: {hosts: {web1: {lvs_address: 198.51.100.21}, web2: {lvs_address: 198.51.100.22}}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("playbook", "said", "told"),
+    [
+        ("drain", "lvs_drain_interval=0", "lvs_drain_interval: '0' is not a number above 0"),
+        ("drain", "lvs_drain_timout=60", "lvs_drain_timout: there is no such variable"),
+        ("restore", "lvs_slow_start=slowly", "lvs_slow_start: 'slowly' is not a number of 0 or more"),
+        ("rolling_update", "lvs_drain_minimum_weight=200", "lvs_drain_minimum_weight: '200' is not an integer from 0 to 100"),
+        ("rolling_update", "lvs_update_tasks=gone.yml", "lvs_update_tasks: there is no file {here}/gone.yml"),
+        ("rolling_update", "lvs_update_max_fail_percentage=0", "Neither lvs_update_tasks nor lvs_update_director_tasks says"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_is_refused_first(
+    playbook: str, said: str, told: str, checkout: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    (tmp_path / "hosts.yml").write_text(INVENTORY)
+    run = subprocess.run(
+        [
+            *("ansible-playbook", "-i", str(tmp_path / "hosts.yml"), f"lvs.ipvs.{playbook}"),
+            *("-e", "lvs_servers=web1"),
+            *("-e", said),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+        env={**os.environ, "ANSIBLE_CONFIG": str(checkout / "ansible.cfg"), "PWD": str(tmp_path), "COLUMNS": "1000"},
+    )
+    output = " ".join((run.stdout + run.stderr).split())
+    assert told.format(here=tmp_path) in output.replace("''", "'")
+    assert run.returncode
+    assert "unreachable=1" not in output
