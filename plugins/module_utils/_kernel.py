@@ -190,9 +190,12 @@ class Kernel:
 
     def read(self, expected: Table | None = None) -> Table:
         """The whole table. What is as in ``expected`` is told by its bytes, which is quicker."""
-        recognise = _recogniser(expected)
+        wanted = expected or {}
         services = [wire.decode_service(data, start, end) for data, start, end in self._dump(wire.GET_SERVICE)]
-        return {service.key: Entry(service, self._real_servers(service.key, recognise)) for service in services}
+        return {
+            service.key: Entry(service, self._real_servers(service.key, wanted.get(service.key)))
+            for service in services
+        }
 
     def read_service(self, key: ServiceKey) -> Table:
         """The table of one service, empty if it is not there."""
@@ -202,7 +205,7 @@ class Kernel:
             if refused.code == errno.ESRCH:
                 return {}
             raise _unexpected(refused, f"read the service {key}") from None
-        return {key: Entry(service, self._real_servers(key, _recogniser(None)))}
+        return {key: Entry(service, self._real_servers(key))}
 
     def info(self) -> tuple[str, int]:
         """The version of IPVS, and the size of the connection table in buckets."""
@@ -284,12 +287,26 @@ class Kernel:
             return refused.code != errno.ENOENT
         raise KernelError("the kernel took a service with an invalid prefix length")
 
-    def _real_servers(self, key: ServiceKey, recogniser: wire.Recogniser) -> dict[RealServerKey, RealServer]:
-        servers = {}
-        for data, start, end in self._dump(wire.GET_DEST, wire.service_key(key)):
-            server = recogniser.real_server(data, start, end, key.family)
-            servers[server.key] = server
-        return servers
+    def _real_servers(self, key: ServiceKey, wanted: Entry | None = None) -> dict[RealServerKey, RealServer]:
+        """The real servers of a service. Those that are as wanted are told by their bytes, a datagram at a time."""
+        recogniser = wire.Recogniser(wanted.real_servers.values() if wanted else ())
+        servers: dict[RealServerKey, RealServer] = {}
+        sequence = self._request(wire.GET_DEST, wire.NLM_F_DUMP, wire.service_key(key))
+        try:
+            while True:
+                datagram = self._receive()
+                as_wanted = recogniser.real_servers(datagram, sequence)
+                if as_wanted is None:
+                    for data, start, end in self._answers_in(datagram, sequence):
+                        server = recogniser.real_server(data, start, end, key.family)
+                        servers[server.key] = server
+                else:
+                    for server in as_wanted:
+                        servers[server.key] = server
+        except _Complete:
+            return servers
+        except _Refused as refused:
+            raise _unexpected(refused, "read the IPVS table") from None
 
     def _one_answer(self, command: int, body: bytes = b"") -> tuple[bytes, int, int]:
         answers = list(self._ask(command, wire.NLM_F_ACK, body))
@@ -305,38 +322,37 @@ class Kernel:
 
     def _ask(self, command: int, flags: int, body: bytes = b"") -> t.Iterator[tuple[bytes, int, int]]:
         """Send one request; the bounds of the attributes of each message that answers it."""
+        sequence = self._request(command, flags, body)
+        with contextlib.suppress(_Complete):
+            while True:
+                yield from self._answers_in(self._receive(), sequence)
+
+    def _request(self, command: int, flags: int, body: bytes) -> int:
+        """Send one request; its number, which its answers have too."""
         self._sequence += 1
         self._socket.send(wire.message(self._family_id, command, self._sequence, flags, body))
-        for kind, _sequence, data, start, end in self._answers(self._sequence):
+        return self._sequence
+
+    def _answers_in(self, datagram: bytes, sequence: int) -> t.Iterator[tuple[bytes, int, int]]:
+        """The bounds of the attributes of each message of a datagram that answers a request; raises Complete after the last."""
+        for kind, number, data, start, end in _messages(datagram):
+            # Answers to requests before it are left over from one that was given up.
+            if number < sequence:
+                continue
             if kind in (wire.NLMSG_DONE, wire.NLMSG_ERROR):
                 code = -_ERRNO.unpack_from(data, start)[0]
-                if code:
-                    raise _Refused(code)
-                return
+                raise _Refused(code) if code else _Complete
             yield data, start + wire.HEADER_SIZE - wire.NLMSG_HEADER.size, end
 
-    def _answers(self, first_sequence: int) -> t.Iterator[tuple[int, int, bytes, int, int]]:
-        """Messages from the kernel: their type and sequence number, and the bounds of what follows their netlink header.
-
-        Answers to requests before ``first_sequence`` are left over from one that was given up.
-        """
-        while True:
-            for message in self._datagram():
-                if message[1] >= first_sequence:
-                    yield message
-
     def _datagram(self) -> t.Iterator[tuple[int, int, bytes, int, int]]:
+        """The messages of the next datagram."""
+        return _messages(self._receive())
+
+    def _receive(self) -> bytes:
         try:
-            data = self._socket.recv(READ_SIZE)
+            return self._socket.recv(READ_SIZE)
         except BlockingIOError:
             raise KernelError(f"no answer from the kernel for {TIMEOUT} seconds") from None
-        start = 0
-        while start + wire.NLMSG_HEADER.size <= len(data):
-            size, kind, _flags, sequence, _port = wire.NLMSG_HEADER.unpack_from(data, start)
-            if size < wire.NLMSG_HEADER.size or start + size > len(data):
-                raise wire.MalformedMessage(f"a message of {size} bytes where {len(data) - start} are left")
-            yield kind, sequence, data, start + wire.NLMSG_HEADER.size, start + size
-            start += (size + 3) & ~3
 
     # -- writing -------------------------------------------------------------------------------------
 
@@ -391,12 +407,12 @@ class Kernel:
         request, barrier = self._sequence - 1, self._sequence
         self._socket.send(wire.message(self._family_id, command, request, 0, body) + wire.barrier(barrier))
         code = 0
-        for kind, sequence, data, start, _end in self._answers(request):
-            if kind == wire.NLMSG_ERROR and sequence == request:
-                code = -_ERRNO.unpack_from(data, start)[0]
-            elif kind == wire.NLMSG_ERROR and sequence == barrier:
-                break
-        return code
+        while True:
+            for kind, sequence, data, start, _end in self._datagram():
+                if kind == wire.NLMSG_ERROR and sequence == request:
+                    code = -_ERRNO.unpack_from(data, start)[0]
+                elif kind == wire.NLMSG_ERROR and sequence == barrier:
+                    return code
 
     def _send(self, batch: list[Step]) -> dict[int, int]:
         """Send one datagram; the error numbers of the steps that failed, by their place in it."""
@@ -445,9 +461,19 @@ class _Refused(Exception):
         self.code = code
 
 
-def _recogniser(expected: Table | None) -> wire.Recogniser:
-    entries = expected.values() if expected else ()
-    return wire.Recogniser(server for entry in entries for server in entry.real_servers.values())
+class _Complete(Exception):
+    """All answers to a request have come."""
+
+
+def _messages(data: bytes) -> t.Iterator[tuple[int, int, bytes, int, int]]:
+    """The messages of a datagram: their type and sequence number, and the bounds of what follows their netlink header."""
+    start = 0
+    while start + wire.NLMSG_HEADER.size <= len(data):
+        size, kind, _flags, sequence, _port = wire.NLMSG_HEADER.unpack_from(data, start)
+        if size < wire.NLMSG_HEADER.size or start + size > len(data):
+            raise wire.MalformedMessage(f"a message of {size} bytes where {len(data) - start} are left")
+        yield kind, sequence, data, start + wire.NLMSG_HEADER.size, start + size
+        start += (size + 3) & ~3
 
 
 def _unexpected(refused: _Refused, action: str) -> KernelError:

@@ -393,33 +393,36 @@ def virtual_service(given: Given, base: VirtualService | None = None) -> Virtual
     """
     key = service_key(given)
     had = base or VirtualService(key, persistence_netmask=FULL_PREFIX[key.family])
+    get = given.get
+    _key, scheduler, flags, timeout, netmask, engine, one_packet = had
 
-    def value(option: str) -> t.Any:
-        word = given.get(option)
-        return getattr(had, option) if word is None else word
-
-    scheduler = name("scheduler", value("scheduler"), "scheduler")
-    flags = value("scheduler_flags")
-    if given.get("scheduler_flags") is None:
+    word = get("scheduler")
+    if word is not None:
+        scheduler = name("scheduler", word, "scheduler")
+    word = get("scheduler_flags")
+    if word is not None:
+        flags = _scheduler_flags(scheduler, word)
+    elif flags:
         # The same bits, which another scheduler may call by other names.
         old, new = scheduler_flag_names(had.scheduler), scheduler_flag_names(scheduler)
-        flags = [new[old.index(flag)] for flag in flags]
-    timeout = integer("persistence_timeout", value("persistence_timeout"), 0, PERSISTENCE_TIMEOUT_MAX)
-    netmask = _netmask(key.family, value("persistence_netmask"))
+        flags = tuple(new[old.index(flag)] for flag in flags)
+    word = get("persistence_timeout")
+    if word is not None:
+        timeout = integer("persistence_timeout", word, 0, PERSISTENCE_TIMEOUT_MAX)
+    word = get("persistence_netmask")
+    if word is not None:
+        netmask = _netmask(key.family, word)
     if not timeout and netmask != FULL_PREFIX[key.family]:
-        if given.get("persistence_netmask") is not None:
+        if word is not None:
             raise InvalidValue("persistence_netmask", "has no effect without persistence_timeout")
         netmask = FULL_PREFIX[key.family]
-    engine = value("persistence_engine")
-    service = VirtualService(
-        key,
-        scheduler,
-        _scheduler_flags(scheduler, flags),
-        timeout,
-        netmask,
-        name("persistence_engine", engine, "persistence engine") if engine != "" else "",
-        boolean("one_packet", value("one_packet")),
-    )
+    word = get("persistence_engine")
+    if word is not None:
+        engine = name("persistence_engine", word, "persistence engine") if word != "" else ""
+    word = get("one_packet")
+    if word is not None:
+        one_packet = boolean("one_packet", word)
+    service = VirtualService(key, scheduler, flags, timeout, netmask, engine, one_packet)
     if key.port == 0 and not timeout:
         raise InvalidValue("port", "0, which means every port, needs persistence_timeout; otherwise it is 1 to 65535")
     if service.one_packet and key.fwmark is None and key.protocol != "udp":
@@ -468,6 +471,7 @@ REAL_SERVER_OPTIONS = (
     "upper_threshold",
     "lower_threshold",
 )
+_REAL_SERVER_OPTIONS = frozenset(REAL_SERVER_OPTIONS)
 
 
 def real_server_key(given: Given, service: ServiceKey) -> RealServerKey:
@@ -479,7 +483,7 @@ def real_server_key(given: Given, service: ServiceKey) -> RealServerKey:
     if family_of(where) == "ipv6" and inet_pton(AF_INET6, where)[:2] in _LINK_LOCAL:
         raise InvalidValue("address", f"{where!r} is link-local: IPVS needs a global address")
     port = given.get("port")
-    return RealServerKey(where, integer("port", (service.port or 0) if port is None else port, 0, 65535))
+    return RealServerKey(where, (service.port or 0) if port is None else integer("port", port, 0, 65535))
 
 
 #: fe80::/10
@@ -492,30 +496,34 @@ def real_server(given: Given, service: ServiceKey, base: RealServer | None = Non
     An option that is absent, or None, has the value of ``base`` (the entry that is there already, or
     the service's defaults for its real servers; its key does not matter), or its default.
     """
-    _refuse_unknown(given, REAL_SERVER_OPTIONS)
+    if not given.keys() <= _REAL_SERVER_OPTIONS:
+        _refuse_unknown(given, _REAL_SERVER_OPTIONS)
     key = real_server_key(given, service)
     had = base or RealServer(key)
+    get = given.get
+    _key, weight, forwarding, wrapping, upper, lower = had
 
-    def value(option: str) -> t.Any:
-        word = given.get(option)
-        return getattr(had, option) if word is None else word
-
-    forwarding = value("forwarding")
-    if forwarding != had.forwarding:
-        choice("forwarding", forwarding, FORWARDINGS)
-    wrapping = IPIP
+    word = get("forwarding")
+    if word is not None and word != forwarding:
+        forwarding = choice("forwarding", word, FORWARDINGS)
+    word = get("tunnel")
     if forwarding == "tunnel":
-        wrapping = tunnel(value("tunnel"), had.tunnel)
-    elif given.get("tunnel") is not None and tunnel(given["tunnel"]) != IPIP:
-        raise InvalidValue("tunnel", f"has no effect on a real server whose forwarding is {forwarding}")
-    server = RealServer(
-        key,
-        integer("weight", value("weight"), 0, INT_MAX),
-        forwarding,
-        wrapping,
-        integer("upper_threshold", value("upper_threshold"), 0, INT_MAX),
-        integer("lower_threshold", value("lower_threshold"), 0, INT_MAX),
-    )
+        if word is not None:
+            wrapping = tunnel(word, wrapping)
+    else:
+        wrapping = IPIP
+        if word is not None and tunnel(word) != IPIP:
+            raise InvalidValue("tunnel", f"has no effect on a real server whose forwarding is {forwarding}")
+    word = get("weight")
+    if word is not None:
+        weight = integer("weight", word, 0, INT_MAX)
+    word = get("upper_threshold")
+    if word is not None:
+        upper = integer("upper_threshold", word, 0, INT_MAX)
+    word = get("lower_threshold")
+    if word is not None:
+        lower = integer("lower_threshold", word, 0, INT_MAX)
+    server = RealServer(key, weight, forwarding, wrapping, upper, lower)
     if server.lower_threshold > server.upper_threshold:
         raise InvalidValue(
             "lower_threshold", f"{server.lower_threshold} is above the upper_threshold {server.upper_threshold}"

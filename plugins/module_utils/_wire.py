@@ -103,7 +103,9 @@ _U32 = struct.Struct("=I")
 
 #: What configures a real server, in the order in which the kernel dumps it: ADDR, PORT, FWD_METHOD,
 #: WEIGHT, TUN_TYPE, TUN_PORT, TUN_FLAGS, U_THRESH, L_THRESH, each with its attribute header.
-_DEST_CONFIG = struct.Struct("=HH16s HHHxx HHI HHI HHBxxx HHHxx HHHxx HHI HHI")
+_DEST_ADDR = _ATTRIBUTE.pack(20, DEST_ADDR)
+_DEST_SETTINGS = struct.Struct("=HHHxx HHI HHI HHBxxx HHHxx HHHxx HHI HHI")
+_DEST_CONFIG_SIZE = len(_DEST_ADDR) + 16 + _DEST_SETTINGS.size
 _DEST_FAMILY = struct.Struct("=HHHxx")
 #: Between these two the kernel puts ACTIVE_CONNS, INACT_CONNS and PERSIST_CONNS.
 _DEST_COUNTS_SIZE = 24
@@ -139,11 +141,14 @@ def _text(kind: int, value: str) -> bytes:
     return _attribute(kind, value.encode("ascii") + b"\0")
 
 
+_NO_MORE = bytes(12)
+
+
 def _packed(address: str) -> bytes:
     """16 bytes, as union nf_inet_addr: an IPv4 address has the first four."""
     if ":" in address:
         return inet_pton(AF_INET6, address)
-    return inet_pton(AF_INET, address) + bytes(12)
+    return inet_pton(AF_INET, address) + _NO_MORE
 
 
 def _number_of(word: str, numbers: dict[str, int]) -> int:
@@ -201,22 +206,30 @@ def service(service: VirtualService) -> bytes:
 
 def real_server_config(server: RealServer) -> bytes:
     """What configures a real server, byte for byte as the kernel dumps it."""
-    tunnel = server.tunnel
-    return _DEST_CONFIG.pack(
-        20, DEST_ADDR, _packed(server.key.address),
-        6, DEST_PORT, htons(server.key.port),
-        8, DEST_FWD_METHOD, _number_of(server.forwarding, FORWARDING_NUMBERS),
-        8, DEST_WEIGHT, server.weight,
+    (address, port), weight, forwarding, tunnel, upper, lower = server
+    return _DEST_ADDR + _packed(address) + _dest_settings(port, weight, forwarding, tunnel, upper, lower)
+
+
+@functools.lru_cache(maxsize=1000)
+def _dest_settings(port: int, weight: int, forwarding: str, tunnel: Tunnel, upper: int, lower: int) -> bytes:
+    """What many real servers have in common."""
+    return _DEST_SETTINGS.pack(
+        6, DEST_PORT, htons(port),
+        8, DEST_FWD_METHOD, _number_of(forwarding, FORWARDING_NUMBERS),
+        8, DEST_WEIGHT, weight,
         5, DEST_TUN_TYPE, _number_of(tunnel.type, TUNNEL_NUMBERS),
         6, DEST_TUN_PORT, htons(tunnel.port),
         6, DEST_TUN_FLAGS, _number_of(tunnel.checksum, CHECKSUM_NUMBERS),
-        8, DEST_U_THRESH, server.upper_threshold,
-        8, DEST_L_THRESH, server.lower_threshold,
+        8, DEST_U_THRESH, upper,
+        8, DEST_L_THRESH, lower,
     )  # fmt: skip
 
 
+_DEST_FAMILIES = {name: _DEST_FAMILY.pack(6, DEST_ADDR_FAMILY, number) for name, number in FAMILY_NUMBERS.items()}
+
+
 def _real_server_family(server: RealServer) -> bytes:
-    return _DEST_FAMILY.pack(6, DEST_ADDR_FAMILY, FAMILY_NUMBERS[family_of(server.key.address)])
+    return _DEST_FAMILIES[family_of(server.key.address)]
 
 
 def real_server(server: RealServer) -> bytes:
@@ -394,14 +407,16 @@ def decode_real_server(data: bytes, start: int, end: int, service_family: str) -
 
 
 class Recogniser:
-    """Knows the real servers that are wanted by their bytes, so that those which are as wanted need no decoding.
+    """Knows the real servers of one service that are wanted by their bytes, so that those which are as wanted need no decoding.
 
     The bytes hold every attribute header too: a kernel that dumps them in another order is not
     recognised, and then decoded.
     """
 
-    _SIZE = _DEST_CONFIG.size
-    _FAMILY_AT = _DEST_CONFIG.size + _DEST_COUNTS_SIZE
+    #: Of a message: all that comes before its first real server's first attribute.
+    _HEAD = HEADER_SIZE + _ATTRIBUTE.size
+    _SIZE = _DEST_CONFIG_SIZE
+    _FAMILY_AT = _DEST_CONFIG_SIZE + _DEST_COUNTS_SIZE
     _END = _FAMILY_AT + _DEST_FAMILY.size
 
     def __init__(self, servers: t.Iterable[RealServer]) -> None:
@@ -416,6 +431,31 @@ class Recogniser:
         if known is not None:
             return known
         return decode_real_server(data, start, end, service_family)
+
+    def real_servers(self, data: bytes, sequence: int) -> list[RealServer] | None:
+        """The real servers of a datagram in answer to this request, if each is as wanted and all messages are alike; else None."""
+        if len(data) < self._HEAD + self._END or not self._known:
+            return None
+        size, _kind, _flags, number, _port = NLMSG_HEADER.unpack_from(data)
+        if number != sequence or size < self._HEAD + self._END or len(data) % size:
+            return None
+        first = data[: self._HEAD]
+        known = self._known.get
+        found = []
+        for head, config, family in _alike(size).iter_unpack(data):
+            server = known(config + family)
+            if server is None or head != first:
+                return None
+            found.append(server)
+        return found
+
+
+@functools.cache
+def _alike(size: int) -> struct.Struct:
+    """A message of a real server, of this size: all before its attributes, what configures it, and its family."""
+    head, family = Recogniser._HEAD, _DEST_FAMILY.size
+    rest = size - head - Recogniser._END
+    return struct.Struct(f"={head}s{_DEST_CONFIG_SIZE}s{_DEST_COUNTS_SIZE}x{family}s{rest}x")
 
 
 def decode_info(data: bytes, start: int, end: int) -> tuple[str, int]:

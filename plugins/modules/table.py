@@ -214,6 +214,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.lvs.ipvs.plugins.module_utils import _run
 
 
+@_run.without_collection()
 def main() -> None:
     module = AnsibleModule(
         argument_spec={

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """How long big tables take, against ipvsadm(8) in the same kernel, as a table in markdown.
 
-`tests/kernel/run --bench` runs this inside; `bench.py --into FILE` prints what another one printed
-to its standard input, and replaces the like in a file.
+`tests/kernel/run --bench` runs this inside. `bench.py --tasks HOST` runs outside: what tasks take on a host of the
+lab. `bench.py --into FILE` prints what another one printed to its standard input, and replaces the like in a file.
 """
 
 from __future__ import annotations
@@ -28,13 +28,20 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, TextIO
+from typing import Any
+
+import yaml
 
 from ansible_collections.lvs.ipvs.plugins.module_utils import _run
+from ansible_collections.lvs.ipvs.plugins.modules import table
 
 SERVICES, SERVERS = 4000, 10
 RULES = SERVICES * (1 + SERVERS)
 FEW_SERVICES, FEW_SERVERS = 5, 9
+LAB = Path(__file__).resolve().parents[1] / "lab"
+
+# Of the module's options.
+DEFAULTS = {name: option.get("default") for name, option in yaml.safe_load(table.DOCUMENTATION)["options"].items()}
 
 Words = list[dict[str, Any]]
 Runs = list[float]
@@ -46,7 +53,7 @@ def services(count: int, servers: int) -> Words:
             "protocol": "tcp",
             "address": f"192.0.{number >> 8}.{number & 255}",
             "port": 80,
-            "scheduler": "rr",
+            "scheduler": SCHEDULER,
             "real_servers": [{"address": f"198.18.{number >> 8}.{n + 1}", "port": 8080} for n in range(servers)],
         }
         for number in range(1, count + 1)
@@ -65,16 +72,33 @@ def rules(words: Words) -> list[str]:
 
 # --- one measurement each -----------------------------------------------------------
 
-kept: list[TextIO] = []
+SCHEDULER = "rr"
+
+
+def users(scheduler: str) -> int:
+    """How many services of this kernel, whatever their network namespace, use a scheduler."""
+    listing = Path("/proc/modules")  # which a kernel without modules has not
+    found = listing.exists() and re.search(rf"^ip_vs_{scheduler} \d+ (\d+)", listing.read_text(), re.MULTILINE)
+    return int(found[1]) if found else 0
+
+
+OTHERS = users(SCHEDULER)
 
 
 def empty_table() -> None:
-    """A new network namespace. The old one stays, for to clean it up would take time from what is measured."""
-    kept.append(open("/proc/self/ns/net"))  # noqa: SIM115  # as long as this process
+    """A new network namespace, once the kernel has cleaned up behind the old one.
+
+    Tables that stay take memory, and the kernel goes through the counters of all of them every two seconds; and
+    to be rid of one meanwhile would take time from what is measured.
+    """
     if ctypes.CDLL(None, use_errno=True).unshare(0x40000000):  # CLONE_NEWNET
         raise OSError(ctypes.get_errno(), "unshare")
     # Without its loopback, no address is a unicast one.
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+    deadline = time.monotonic() + 300
+    while users(SCHEDULER) > OTHERS:
+        assert time.monotonic() < deadline, "the kernel does not clean up behind a network namespace"
+        time.sleep(0.05)
 
 
 def timed(job: Callable[[], object]) -> float:
@@ -85,27 +109,22 @@ def timed(job: Callable[[], object]) -> float:
 
 def library(words: Words) -> dict[str, Any]:
     """All that the module does between Ansible's handing over of its options and the result."""
-    params = {"services": words, "purge": "all", "record": None, "drains": None}
+    params = {**DEFAULTS, "services": words, "purge": "all"}
     module: Any = SimpleNamespace(params=params, check_mode=False, _diff=False)
-    return _run.table(module)
-
-
-MODULE = """
-import json, sys
-from ansible.module_utils.testing import patch_module_args
-from ansible_collections.lvs.ipvs.plugins.modules import table
-with patch_module_args(json.load(sys.stdin)):
-    table.main()
-"""
+    with _run.without_collection():
+        return _run.table(module)
 
 
 def module_process(words: Words) -> tuple[float, float, int]:
-    """The module in a process of its own, from its start to its end: seconds, peak memory in MB, number of steps."""
+    """The module in a process of its own, from its start to its end: seconds, peak memory in MB, number of steps.
+
+    Options come on its standard input, as a developer may give them, and as bytes, as Ansible's wrapper has them.
+    """
     with tempfile.TemporaryFile("w+") as given, tempfile.TemporaryFile("w+") as said:
-        json.dump({"services": words, "purge": "all"}, given)
+        json.dump({"ANSIBLE_MODULE_ARGS": {"services": words, "purge": "all"}}, given)
         given.seek(0)
         began = time.perf_counter()
-        process = subprocess.Popen([sys.executable, "-c", MODULE], stdin=given, stdout=said)
+        process = subprocess.Popen([sys.executable, "-m", table.__name__], stdin=given, stdout=said)
         _pid, status, usage = os.wait4(process.pid, 0)
         took = time.perf_counter() - began
         process.returncode = os.waitstatus_to_exitcode(status)
@@ -140,14 +159,36 @@ def datagrams(job: Callable[[], object]) -> list[int]:
     return sent
 
 
-def playbook(tasks: list[dict[str, Any]]) -> float:
-    """Seconds of ansible-playbook with these tasks on this host."""
+class Here:
+    """Ansible and the host that it manages are one, in this kernel."""
+
+    name = "localhost"
+    call = ("-c", "local", "-i", "localhost,", "-e", f"ansible_python_interpreter={sys.executable}")
+    empty_table = staticmethod(empty_table)
+
+
+class LabHost:
+    """A host of the lab, managed from here."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.call = ("-i", str(LAB / "inventory.yml"))
+
+    def run(self, *command: str) -> str:
+        call = [str(LAB / "lab"), "exec", self.name, "--", *command]
+        return subprocess.run(call, stdout=subprocess.PIPE, text=True, check=True).stdout
+
+    def empty_table(self) -> None:
+        self.run("ipvsadm", "-C")
+
+
+def playbook(host: Here | LabHost, tasks: list[dict[str, Any]]) -> float:
+    """Seconds of ansible-playbook with these tasks."""
     with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
-        json.dump([{"hosts": "localhost", "gather_facts": False, "tasks": tasks}], file)
+        json.dump([{"hosts": host.name, "gather_facts": False, "tasks": tasks}], file)
         file.flush()
-        call = ["ansible-playbook", "-c", "local", "-i", "localhost,", file.name]
-        interpreter = ["-e", f"ansible_python_interpreter={sys.executable}"]
-        return timed(lambda: subprocess.run([*call, *interpreter], stdout=subprocess.DEVNULL, check=True))
+        call = ["ansible-playbook", *host.call, file.name]
+        return timed(lambda: subprocess.run(call, stdout=subprocess.DEVNULL, check=True))
 
 
 # --- the table ----------------------------------------------------------------------
@@ -167,7 +208,7 @@ def measure(repeat: int, with_playbooks: bool) -> list[list[str]]:
     """The rows. Of each repetition every figure is taken in turn, so that a disturbance meets all of them."""
     words = services(SERVICES, SERVERS)
     text = "\n".join(rules(words)) + "\n"
-    names = "ipvsadm -R", "load", "load module", "ipvsadm -Sn", "same", "same module", "one", "one module"
+    names = "start", "ipvsadm -R", "load", "load module", "ipvsadm -Sn", "same", "same module", "one", "one module"
     runs: dict[str, Runs] = {name: [] for name in (*names, "memory", "memory same")}
 
     changed = json.loads(json.dumps(words))
@@ -175,6 +216,7 @@ def measure(repeat: int, with_playbooks: bool) -> list[list[str]]:
         empty_table()
         runs["ipvsadm -R"].append(timed(lambda: ipvsadm("-R", stdin=text)))
         empty_table()
+        runs["start"].append(module_process([])[0])
         took, memory, count = module_process(words)
         assert count == RULES
         runs["load module"].append(took)
@@ -217,13 +259,14 @@ def measure(repeat: int, with_playbooks: bool) -> list[list[str]]:
         row(f"{change}: module process", "", runs["one module"], runs["same module"], 1.1),
         [f"{change}: messages", "exactly 1", str(messages), "", "", "yes" if messages == 1 else "**no**"],
     ]
+    rows.append(["module process without services, in an empty table", "", "", spread(runs["start"]), "", ""])
     for name, what in (("memory", "that loads them"), ("memory same", "with nothing to do")):
         peak = max(runs[name])
         met = "yes" if peak <= 200 else "**no**"
         ours = spread(runs[name], "MB")
         rows.append([f"peak memory of the module process {what}", "<= 200 MB", f"{peak:.0f} MB", ours, "", met])
     if with_playbooks:
-        rows += few_rules()
+        rows += few_rules(Here())
     return rows
 
 
@@ -234,21 +277,22 @@ def weighted(words: Words, weight: int) -> Words:
     ]
 
 
-def few_rules() -> list[list[str]]:
+def few_rules(host: Here | LabHost) -> list[list[str]]:
     """One task against many: the task alone in its playbook, and where others went before, whose start it shares."""
     words = services(FEW_SERVICES, FEW_SERVERS)
     commands = [{"ansible.builtin.command": f"ipvsadm {rule}"} for rule in rules(words)]
     calls = [{"lvs.ipvs.table": {"services": weighted(words, weight)}} for weight in (1, 2, 3, 4)]
     none: list[dict[str, Any]] = []
-    start = statistics.median(playbook(none) for _ in range(3))
-    empty_table()
-    fifty = playbook(commands) - start
+    start = statistics.median(playbook(host, none) for _ in range(3))
+    host.empty_table()
+    fifty = playbook(host, commands) - start
     alone, further = [], []
     for _ in range(3):
-        empty_table()
-        alone.append(playbook(calls[:1]) - start)
-        empty_table()
-        further.append((playbook(calls) - start - alone[-1]) / (len(calls) - 1))
+        host.empty_table()
+        alone.append(playbook(host, calls[:1]) - start)
+        host.empty_table()
+        further.append((playbook(host, calls) - start - alone[-1]) / (len(calls) - 1))
+    host.empty_table()
     what = f"{len(commands)} rules by one `table` task against {len(commands)} `command: ipvsadm` tasks"
     rows = []
     for ours, how in (
@@ -304,29 +348,32 @@ def put(file: Path) -> None:
     file.write_text(whole)
 
 
+def as_table(rows: list[list[str]]) -> str:
+    head = ["what", "target", "found", "ours", "theirs", "met"]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in (head, ["---"] * len(head), *rows))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Times of big tables, as markdown.")
     parser.add_argument("--repeat", type=int, default=5, help="runs of each figure (default: %(default)s)")
     parser.add_argument("--profile", action="store_true", help="where the time goes, in place of the figures")
     parser.add_argument("--no-playbooks", action="store_true", help="without the runs of ansible-playbook")
+    parser.add_argument("--tasks", metavar="HOST", help="only those, from here on a host of the lab")
     parser.add_argument(
         "--into", type=Path, metavar="FILE", help="replace a block of a file by that of the standard input"
     )
     options = parser.parse_args()
     if options.into:
         put(options.into)
-        return
-    if options.profile:
+    elif options.profile:
         print(profile())
-        return
-    head = ["what", "target", "found", "ours", "theirs", "met"]
-    with_playbooks = not options.no_playbooks and shutil.which("ansible-playbook") is not None
-    lines = [f"Each figure is the median of {options.repeat} runs, with the least and the most. {machine()}.", ""]
-    lines += [
-        "| " + " | ".join(cells) + " |"
-        for cells in (head, ["---"] * len(head), *measure(options.repeat, with_playbooks))
-    ]
-    print(block("user-mode Linux" if in_user_mode() else "the lab", "\n".join(lines)))
+    elif options.tasks:
+        print(block("tasks in the lab", as_table(few_rules(LabHost(options.tasks)))))
+    else:
+        with_playbooks = not options.no_playbooks and shutil.which("ansible-playbook") is not None
+        head = f"Each figure is the median of {options.repeat} runs, with the least and the most. {machine()}."
+        rows = as_table(measure(options.repeat, with_playbooks))
+        print(block("user-mode Linux" if in_user_mode() else "the lab", f"{head}\n\n{rows}"))
 
 
 if __name__ == "__main__":

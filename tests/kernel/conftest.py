@@ -19,6 +19,7 @@ import socket
 import struct
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -39,15 +40,22 @@ kernel = settings(
 )
 # The same tables in each run, so that what fails was changed; the soak looks for new ones.
 settings.register_profile("kernel", kernel, derandomize=True)
-settings.register_profile("soak", kernel, max_examples=10_000)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--soak", action="store_true", help="10,000 generated tables in place of 100")
+    parser.addoption(
+        "--soak", action="store_true", help="10,000 generated tables in place of 100, and others each time"
+    )
+    parser.addoption(
+        "--tables", type=int, default=10_000, metavar="N", help="so many with --soak (default: %(default)s)"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    settings.load_profile("soak" if config.getoption("soak") else "kernel")
+    settings.load_profile("kernel")
+    if config.getoption("soak"):
+        settings.register_profile("soak", kernel, max_examples=config.getoption("tables"))
+        settings.load_profile("soak")
     config.addinivalue_line("markers", "own_kernel: takes IPVS out of the kernel, and so runs in user-mode Linux only")
 
 
@@ -56,6 +64,21 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         away = [item for item in items if item.get_closest_marker("own_kernel")]
         config.hook.pytest_deselected(items=away)
         items[:] = [item for item in items if item not in away]
+
+
+#: How often a generated table has become another one as it should.
+transitions = Counter[str]()
+
+
+@pytest.fixture
+def count_transition() -> Callable[[], None]:
+    """To be called for each; their number is told in the end."""
+    return lambda: transitions.update([os.uname().release])
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for release, counted in transitions.items():
+        terminalreporter.write_line(f"{counted:,} transitions from one generated table to another, on Linux {release}")
 
 
 SYS_DELETE_MODULE = 176  # x86_64
@@ -145,7 +168,7 @@ class ModuleFailed(Exception):
         self.result = result
 
 
-def run_module(name: str, check: bool = False, diff: bool = False, **options: Any) -> dict[str, Any]:
+def run_module(name: str, /, check: bool = False, diff: bool = False, **options: Any) -> dict[str, Any]:
     """Run a module's main() in this process, as Ansible would run it elsewhere; what it returns."""
     module = importlib.import_module(f"ansible_collections.lvs.ipvs.plugins.modules.{name}")
     output = io.StringIO()

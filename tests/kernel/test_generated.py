@@ -18,7 +18,13 @@ Module = Callable[..., dict[str, Any]]
 
 @given(data=st.data())
 def test_any_table_becomes_any_other_by_the_fewest_messages(
-    data: st.DataObject, netns: Callable[[], None], apply: Apply, table: Table, module: Module, messages: list[int]
+    data: st.DataObject,
+    netns: Callable[[], None],
+    apply: Apply,
+    table: Table,
+    module: Module,
+    messages: list[int],
+    count_transition: Callable[[], None],
 ) -> None:
     first: list[Words] = data.draw(tables(), "first")
     second: list[Words] = data.draw(st.one_of(edited(first), tables()), "second")
@@ -38,3 +44,4 @@ def test_any_table_becomes_any_other_by_the_fewest_messages(
         assert not apply(module("table_info")["services"])["changed"]
         assert messages == []
         have = wanted
+        count_transition()

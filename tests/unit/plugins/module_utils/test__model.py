@@ -272,6 +272,16 @@ def test_what_is_absent_stays_as_it_is_on_a_real_server(words, changed):
     assert model.real_server({**R4, **words}, KEY, TUNNELLED) == TUNNELLED._replace(**changed)
 
 
+def test_what_others_set_beyond_our_bounds_stays_where_it_is_not_named():
+    # Kernels up to 6.1.176 and 6.12.101 take any threshold, and all of them any timeout.
+    server = TUNNELLED._replace(upper_threshold=2**31, lower_threshold=2**31)
+    assert model.real_server({**R4, "weight": 3}, KEY, server) == server._replace(weight=3)
+    service = HAD._replace(persistence_timeout=42949671)
+    assert model.virtual_service({**TCP, "scheduler": "rr"}, service).persistence_timeout == 42949671
+    with pytest.raises(InvalidValue, match="^upper_threshold: "):
+        model.real_server({**R4, "upper_threshold": 2**31}, KEY, server)
+
+
 @pytest.mark.parametrize(
     ("words", "path"),
     [

@@ -12,15 +12,27 @@ import pytest
 from ansible_collections.lvs.ipvs.plugins.module_utils import _pyroute2
 
 
+@pytest.fixture(params=["its own word", "that of its package"])
+def release(request, monkeypatch):
+    """Make pyroute2 another release. Debian's packages say "unknown" of themselves."""
+
+    def change(version: str) -> None:
+        own = request.param == "its own word"
+        monkeypatch.setattr(_pyroute2, "VERSION", version if own else "unknown")
+        monkeypatch.setattr(importlib.metadata, "version", lambda name: "0.1" if own else version)
+
+    return change
+
+
 @pytest.mark.parametrize("version", ["0.7.2", "0.7.2.post1", "0.7.12", "0.8.1", "0.9.7", "0.10.0", "1.0", "0.8.1.dev3"])
-def test_a_release_that_will_do(monkeypatch, version):
-    monkeypatch.setattr(importlib.metadata, "version", lambda name: version)
+def test_a_release_that_will_do(release, version):
+    release(version)
     _pyroute2.require_pyroute2()
 
 
 @pytest.mark.parametrize("version", ["0.5.14", "0.6.13", "0.7", "0.7.1", "0.7.1.post9"])
-def test_a_release_that_is_too_old(monkeypatch, version):
-    monkeypatch.setattr(importlib.metadata, "version", lambda name: version)
+def test_a_release_that_is_too_old(release, version):
+    release(version)
     with pytest.raises(_pyroute2.MissingLibrary, match=f"^pyroute2 {version} on the target is too old: 0.7.2 or newer"):
         _pyroute2.require_pyroute2()
 

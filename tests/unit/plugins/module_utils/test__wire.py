@@ -505,6 +505,48 @@ def test_what_is_as_wanted_is_told_by_the_kernels_own_bytes(key, data, padded):
     assert recognised is server
 
 
+def as_dumped(key, servers, sequence=7):
+    """The messages of a dump, whole."""
+    messages = []
+    for server in servers:
+        data, start, end = framed(2, kernel_dest(server))
+        messages.append(wire.message(0x1C, wire.NEW_DEST, sequence, wire.NLM_F_MULTI, data[start:end]))
+    return messages
+
+
+@given(tables.service_keys(), st.data())
+def test_a_datagram_of_what_is_wanted_is_told_at_once(key, data):
+    servers = data.draw(st.lists(tables.real_servers(key), min_size=1, max_size=4))
+    recogniser = wire.Recogniser(servers)
+    messages = as_dumped(key, servers)
+    told = recogniser.real_servers(b"".join(messages), 7)
+    assert told
+    assert told == servers
+    assert all(any(one is server for server in servers) for one in told)
+
+
+def test_a_datagram_of_anything_else_is_not():
+    servers = [SERVER._replace(key=RealServerKey(SERVER.key.address, port)) for port in (80, 81, 82)]
+    recogniser = wire.Recogniser(servers)
+    messages = as_dumped(None, servers)
+    whole = b"".join(messages)
+    assert recogniser.real_servers(whole, 7) == servers
+    other = as_dumped(None, [SERVER._replace(weight=99)])
+    end = wire.message(0x1C, wire.NLMSG_DONE, 7, wire.NLM_F_MULTI, bytes(len(messages[0]) - wire.HEADER_SIZE))
+    for datagram in (
+        b"",
+        whole[:-4],
+        whole + bytes(4),
+        b"".join([*messages, *other]),
+        b"".join([*messages, end]),
+        b"".join([*messages[:2], *as_dumped(None, servers[2:], sequence=6)]),
+    ):
+        assert recogniser.real_servers(datagram, 7) is None
+    # Of another request; and who wants nothing recognises nothing.
+    assert recogniser.real_servers(whole, 8) is None
+    assert wire.Recogniser([]).real_servers(whole, 7) is None
+
+
 # -- what is no message --------------------------------------------------------------------------
 
 
