@@ -37,6 +37,8 @@ class Reading(t.NamedTuple):
     sync_daemons: SyncDaemons
     addresses: frozenset[str]
     drains: _drain.Drains
+    #: Of keepalived's unit, in systemd's words; nothing if nobody asked.
+    keepalived: str = ""
 
 
 class Finding(t.NamedTuple):
@@ -67,12 +69,13 @@ class Expected(t.NamedTuple):
 
 
 def read(words: t.Mapping[str, t.Any]) -> Reading:
-    """A reading from the user's words: services, sync_daemons, addresses, and the record of drains."""
+    """A reading from the user's words: services, sync_daemons, addresses, the record of drains, and what keepalived does."""
     return Reading(
         _options.parse_services(words["services"]),
         _options.parse_sync_daemons(words["sync_daemons"]),
         frozenset(_model.address("addresses", address) for address in words["addresses"]),
         _drain.parse_register(words.get("drains") or {}, "drains").drains,
+        words.get("keepalived") or "",
     )
 
 
@@ -97,13 +100,20 @@ def findings(expected: Expected, director: str, readings: t.Mapping[str, Reading
     if readings.get(director) is None:
         return [Finding("cannot be reached")]
     return [
+        *map(Finding, _keepalived(expected, t.cast(Reading, readings[director]))),
         *map(Finding, _addresses(expected, director, readings)),
         *map(Finding, _sync(expected, director, readings)),
         *_services(expected, director, readings),
     ]
 
 
-# -- addresses and connection sync -------------------------------------------------------------------------
+# -- keepalived, addresses and connection sync -------------------------------------------------------------
+
+
+def _keepalived(expected: Expected, reading: Reading) -> t.Iterator[str]:
+    """Without it a director looks well, and would not take over."""
+    if expected.holder is None and reading.keepalived not in ("", "active", "reloading"):
+        yield f"keepalived: is {reading.keepalived}, is to run"
 
 
 def _holders(expected: Expected, readings: t.Mapping[str, Reading | None]) -> dict[str, list[str]]:

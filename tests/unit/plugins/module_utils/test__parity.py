@@ -106,6 +106,16 @@ def test_an_attribute_of_a_real_server_is_named_whoever_owns_it() -> None:
     ]
 
 
+@pytest.mark.parametrize("state", ["inactive", "failed", "activating"])
+def test_keepalived_has_to_run_where_it_is_wanted(state: str) -> None:
+    readings = right()
+    readings["lb1"]["keepalived"] = "reloading"
+    readings["lb2"]["keepalived"] = state
+    assert found(readings) == [f"lb2: keepalived: is {state}, is to run"]
+    del readings["lb1"]["addresses"][1]
+    assert found(readings, False, vip_holder="lb1") == []
+
+
 def test_what_is_missing_and_what_is_left_over_is_named() -> None:
     readings = right()
     del readings["lb1"]["services"][0]["real_servers"][0]
