@@ -26,8 +26,8 @@ VARIABLE = "lvs_services"
 DIRECTORS = "directors"
 
 #: What a service of the inventory may say that the table of a kernel does not hold.
-_CLUSTER_OPTIONS = ("name", "health_check", "mark", "real_servers")
-_SERVICE_OPTIONS = frozenset((*_CLUSTER_OPTIONS, *_options.SERVICE_OPTIONS))
+CLUSTER_OPTIONS = ("name", "health_check", "mark", "real_servers")
+_SERVICE_OPTIONS = frozenset((*CLUSTER_OPTIONS, *_options.SERVICE_OPTIONS))
 #: Where a host says its addresses: the first one that fits is taken.
 _ADDRESS_VARIABLES = ("lvs_address", "lvs_address6")
 _WEIGHT_VARIABLE = "lvs_weight"

@@ -19,9 +19,10 @@ from typing import Any
 import pytest
 
 from ansible_collections.lvs.ipvs.plugins.module_utils import _cluster, _keepalived
+from tests.data import services as examples
 
 from .conftest import ModuleFailed, run_module
-from .words import SCHEDULERS, Words
+from .words import Words, kernel_schedulers
 
 Apply = Callable[..., dict[str, Any]]
 Ipvsadm = Callable[..., str]
@@ -169,47 +170,15 @@ def watch(tmp_path: pathlib.Path) -> Callable[..., Words]:
     return check
 
 
-EVERY: dict[str, Words] = {
-    **{f"scheduler {name}": {"scheduler": name} for name in SCHEDULERS if name != "twos"},
-    "udp": {"protocol": "udp"},
-    "sctp": {"protocol": "sctp"},
-    "ipv6": {"address": "2001:db8:f::10", "real_servers": [{"address": "2001:db8:b::21"}]},
-    "sh": {"scheduler": "sh", "scheduler_flags": ["sh-fallback", "sh-port"]},
-    "mh": {"scheduler": "mh", "scheduler_flags": ["mh-port"]},
-    "flags": {"scheduler": "rr", "scheduler_flags": ["flag-1", "flag-3"]},
-    "one packet": {"protocol": "udp", "one_packet": True},
-    "persistent": {"persistence_timeout": 2678400, "persistence_netmask": 24},
-    "persistent, uneven": {"persistence_timeout": 1, "persistence_netmask": "255.0.255.0"},
-    "persistent, ipv6": {"address": "2001:db8:f::10", "persistence_timeout": 60, "persistence_netmask": 64, "real_servers": [{"address": "2001:db8:b::21"}]},
-    "sip": {"protocol": "udp", "persistence_timeout": 60, "persistence_engine": "sip"},
-    "direct": {"forwarding": "direct"},
-    "ipip": {"forwarding": "tunnel"},
-    **{f"gue {checksum}": {"forwarding": "tunnel", "tunnel": {"type": "gue", "port": 6080, "checksum": checksum}} for checksum in ("none", "csum", "remcsum")},
-    **{f"gre {checksum}": {"forwarding": "tunnel", "tunnel": {"type": "gre", "checksum": checksum}} for checksum in ("none", "csum")},
-    "a tunnel to the other family": {"forwarding": "tunnel", "real_servers": [{"address": "2001:db8:b::21"}]},
-    "servers of all kinds": {
-        "real_servers": [
-            {"address": "198.51.100.31", "port": 8080, "weight": 2147483647, "upper_threshold": 9, "lower_threshold": 3},
-            {"address": "198.51.100.32", "forwarding": "direct", "weight": 0},
-            {"address": "198.51.100.33", "forwarding": "tunnel", "tunnel": {"type": "gue", "port": 1}},
-        ]
-    },
-    "mark": {"fwmark": 7, "real_servers": [{"address": "198.51.100.31", "port": 8080}]},
-    "mark, direct": {"fwmark": 8, "forwarding": "direct"},
-    "mark, ipv6": {"fwmark": 4294967295, "family": "ipv6", "real_servers": [{"address": "2001:db8:b::21"}]},
-}  # fmt: skip
+def every_service(check: Words | None = None) -> list[Words]:
+    """A service for every option, of those that this kernel can have."""
+    schedulers = kernel_schedulers()
+    return [service for service in examples.every_service(check) if service.get("scheduler", "wlc") in schedulers]
 
 
-def every_service(check: Words | None) -> list[Words]:
-    services = []
-    for number, (name, words) in enumerate(EVERY.items()):
-        service = web(check, **{"port": 1000 + number, **words, "name": name})
-        if "fwmark" in words:
-            for option in ("protocol", "address", "port"):
-                del service[option]
-        services.append(service)
-    services.append(web(check, name="every port", address="192.0.2.11", port=0, persistence_timeout=60))
-    return services
+def words_of_modules(declared: list[Words]) -> list[Words]:
+    """The same for lvs.ipvs.table, as the role director has it."""
+    return _cluster.director_services(_cluster.services(declared, {"directors": ["lb1"]}, {"lb1": {}}))
 
 
 def test_the_same_service_is_the_same_entry_whoever_owns_it(
@@ -218,7 +187,7 @@ def test_the_same_service_is_the_same_entry_whoever_owns_it(
     netns: Callable[[], None],
     keepalived: Callable[..., Keepalived],
 ) -> None:
-    plain = [{key: value for key, value in service.items() if key != "name"} for service in every_service(None)]
+    plain = words_of_modules(every_service())
     apply(plain)
     wanted = table()
     netns()
@@ -237,7 +206,7 @@ def test_both_engines_on_one_director_leave_each_other_alone(
     tmp_path: pathlib.Path,
 ) -> None:
     record = str(tmp_path / "record.json")
-    theirs = {key: value for key, value in web(port=81).items() if key != "name"}
+    (theirs,) = words_of_modules([web(port=81)])
     apply([theirs], purge="owned", record=record)
     ours = table()
     one = keepalived()
@@ -334,7 +303,7 @@ def test_a_takeover_of_what_is_right_changes_nothing(table: Table, keepalived: C
     later = {"script": {"command": "/usr/bin/true"}, "interval": 3600, "warmup": 3600}
     one.file.write_text(written(every_service(later)))
     one.start("--check")
-    eventually(lambda: len(table()[1]) == sum(len(service["real_servers"]) for service in every_service(None)))
+    eventually(lambda: len(table()[1]) == sum(len(service["real_servers"]) for service in every_service()))
     one.crash()
     before = table()
     takeover(one)

@@ -14,7 +14,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.lvs.ipvs.plugins.module_utils import _cluster, _health_check, _keepalived
+from ansible_collections.lvs.ipvs.plugins.module_utils import (
+    _cluster,
+    _health_check,
+    _keepalived,
+    _model,
+    _options,
+)
+from tests.data import services
 
 GROUPS = {"all": ["lb1", "lb2", "web1", "web2"], "directors": ["lb1", "lb2"], "web": ["web1", "web2"]}
 HOSTS: dict[str, dict[str, Any]] = {
@@ -35,11 +42,10 @@ WEB: dict[str, Any] = {
     "real_servers": [{"group": "web"}],
     "health_check": {"tcp": {}},
 }
-MARK = {"name": "mark", "fwmark": 7, "real_servers": [{"group": "web"}], "health_check": {"ping": {}}}
 
 
-def text_of(services: list[dict[str, Any]], **options: Any) -> str:
-    cluster = _cluster.services(services, GROUPS, HOSTS)
+def text_of(declared: list[dict[str, Any]], **options: Any) -> str:
+    cluster = _cluster.services(declared, GROUPS, HOSTS)
     told = {"script_user": "nobody", "hold_file": "/run/hold", "extra_config": ANYWHERE, **options}
     return _keepalived.configuration(cluster, "lb1", GROUPS, HOSTS, INTERFACES, told).text
 
@@ -124,50 +130,30 @@ def test_every_option_of_a_check_is_among_them() -> None:
         assert {*spec.options, *spec.special} - told["tcp"] <= told[kind], kind
 
 
-SERVICES: dict[str, dict[str, Any]] = {
-    **{f"scheduler {name}": {"scheduler": name} for name in _keepalived.SCHEDULERS},
-    **{f"{protocol} {address}": {"protocol": protocol, "address": address} for protocol in ("tcp", "udp", "sctp") for address in ("192.0.2.10", "2001:db8:f::10")},
-    "sh": {"scheduler": "sh", "scheduler_flags": ["sh-fallback", "sh-port", "flag-3"]},
-    "mh": {"scheduler": "mh", "scheduler_flags": ["mh-fallback", "mh-port", "flag-3"]},
-    "flags": {"scheduler": "rr", "scheduler_flags": ["flag-1", "flag-2", "flag-3"]},
-    "one packet": {"protocol": "udp", "one_packet": True},
-    "persistent": {"persistence_timeout": 2678400, "persistence_netmask": 24},
-    "persistent, uneven": {"persistence_timeout": 1, "persistence_netmask": "255.0.255.0"},
-    "persistent v6": {"address": "2001:db8:f::10", "persistence_timeout": 60, "persistence_netmask": 64},
-    "sip": {"protocol": "udp", "port": 5060, "persistence_timeout": 60, "persistence_engine": "sip"},
-    "every port": {"port": 0, "persistence_timeout": 60, "health_check": {"tcp": {"port": 22}}},
-    "direct": {"forwarding": "direct"},
-    "ipip": {"forwarding": "tunnel"},
-    **{f"gue {checksum}": {"forwarding": "tunnel", "tunnel": {"type": "gue", "port": 6080, "checksum": checksum}} for checksum in ("none", "csum", "remcsum")},
-    **{f"gre {checksum}": {"forwarding": "tunnel", "tunnel": {"type": "gre", "checksum": checksum}} for checksum in ("none", "csum")},
-    "a tunnel to the other family": {"forwarding": "tunnel", "real_servers": [{"address": "2001:db8:b::21"}]},
-    "methods of the servers": {
-        "real_servers": [
-            {"address": "198.51.100.31", "port": 8080, "weight": 2147483647, "upper_threshold": 9, "lower_threshold": 3},
-            {"address": "198.51.100.32", "forwarding": "direct", "weight": 0},
-            {"address": "198.51.100.33", "forwarding": "tunnel", "tunnel": {"type": "gue", "port": 1}},
-        ]
-    },
-}  # fmt: skip
+@pytest.mark.parametrize("service", services.every_service({"ping": {}}), ids=lambda service: service["name"])
+def test_services(service: dict[str, Any], tmp_path: pathlib.Path) -> None:
+    assert opinion(tmp_path, text_of([service], sync=False, addresses=["192.0.2.10"])) == ""
 
 
-@pytest.mark.parametrize("name", SERVICES)
-def test_services(name: str, tmp_path: pathlib.Path) -> None:
-    assert opinion(tmp_path, text_of([{**WEB, **SERVICES[name]}], sync=False)) == ""
-
-
-@pytest.mark.parametrize(
-    "words",
-    [
-        {},
-        {"family": "ipv6"},
-        {"forwarding": "direct", "persistence_timeout": 60, "persistence_netmask": 24},
-        {"family": "ipv6", "forwarding": "tunnel", "persistence_timeout": 60, "persistence_netmask": 64, "one_packet": True},
-        {"fwmark": 2**32 - 1, "real_servers": [{"group": "web", "port": 8080}], "health_check": {"http": {}}},
-    ],
-)  # fmt: skip
-def test_marks(words: dict[str, Any], tmp_path: pathlib.Path) -> None:
-    assert opinion(tmp_path, text_of([{**MARK, **words}], addresses=["192.0.2.10"])) == ""
+def test_every_option_of_a_service_is_among_them() -> None:
+    told = services.every_service({})
+    assert {option for words in told for option in words} == {*_options.SERVICE_OPTIONS, *_cluster.CLUSTER_OPTIONS}
+    servers = [server for words in told for server in words["real_servers"]]
+    assert {option for words in servers for option in words} == set(_model.REAL_SERVER_OPTIONS)
+    for option, values in (
+        ("protocol", _model.PROTOCOLS),
+        ("family", _model.FAMILIES),
+        ("scheduler", _keepalived.SCHEDULERS),
+    ):
+        assert {words[option] for words in told if option in words} == set(values)
+    assert {words.get("forwarding", _model.DEFAULT_FORWARDING) for words in told} == set(_model.FORWARDINGS)
+    flags = {flag for words in told for flag in words.get("scheduler_flags", ())}
+    assert flags == {*_model.PLAIN_FLAGS, *(flag for known in _model.SCHEDULER_FLAGS.values() for flag in known)}
+    tunnels = [words["tunnel"] for words in told if "tunnel" in words]
+    assert {(tunnel["type"], tunnel["checksum"]) for tunnel in tunnels} == {
+        *(("gue", checksum) for checksum in _model.TUNNEL_CHECKSUMS),
+        *(("gre", checksum) for checksum in ("none", "csum")),
+    }
 
 
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -194,11 +180,11 @@ OPTIONS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize(
-    "services", [[WEB], [WEB, {**WEB, "name": "six", "address": "2001:db8:f::10"}]], ids=["ipv4", "both"]
+    "declared", [[WEB], [WEB, {**WEB, "name": "six", "address": "2001:db8:f::10"}]], ids=["ipv4", "both"]
 )
 @pytest.mark.parametrize("name", OPTIONS)
-def test_options_of_the_role(name: str, services: list[dict[str, Any]], tmp_path: pathlib.Path) -> None:
-    assert opinion(tmp_path, text_of(services, **OPTIONS[name])) == ""
+def test_options_of_the_role(name: str, declared: list[dict[str, Any]], tmp_path: pathlib.Path) -> None:
+    assert opinion(tmp_path, text_of(declared, **OPTIONS[name])) == ""
 
 
 def test_every_option_of_the_role_is_among_them() -> None:
