@@ -10,6 +10,7 @@ import re
 import subprocess
 import time
 import typing as t
+from collections import Counter
 from collections.abc import Callable
 
 import yaml
@@ -17,10 +18,10 @@ from lvs_testing import CHECKOUT, INVENTORY, LAB, VIP, do
 
 DIRECTORS = ("lb1", "lb2")
 INVENTORIES = (INVENTORY, CHECKOUT / "molecule" / "shared" / "directors" / "hosts.yml")
+#: How the inventory has the servers of the service on port 80 reached.
+METHODS = {"web1": "masquerade", "web2": "direct", "web3": "tunnel"}
 #: Requests a second, and transfers at a time.
-PACE, TRANSFERS = 25, 50
-#: Whoever has no answer by then lost the first packet of the connection: it is sent again after a second.
-PROMPT = 0.9
+PACE, TRANSFERS = 25, 51
 
 Word = float | str
 
@@ -34,12 +35,16 @@ class Load:
         self.seen: dict[str, t.Any] = {}
 
     def __enter__(self) -> Load:
-        command = f"echo $$; exec python3 /usr/local/sbin/load {VIP} {self.port} {PACE} {self.transfers}"
         self.process = subprocess.Popen(
-            ["ssh", "-F", LAB / ".run" / "ssh_config", "client", command], stdout=subprocess.PIPE, text=True
+            [
+                *("ssh", "-F", LAB / ".run" / "ssh_config", "client"),
+                f"python3 /usr/local/sbin/load {VIP} {self.port} {PACE} {self.transfers}",
+            ],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
         )
         assert self.process.stdout
-        self.pid = self.process.stdout.readline().strip()
         assert self.process.stdout.readline() == "ready\n"
         # Something to compare with.
         time.sleep(2)
@@ -47,13 +52,13 @@ class Load:
 
     def __exit__(self, *error: object) -> None:
         time.sleep(2)
-        do("client", f"kill {self.pid}")
+        # With the end of its input it comes to an end.
         told, _ = self.process.communicate(timeout=120)
         self.seen = json.loads(told)
 
     @property
     def requests(self) -> list[tuple[float, Word]]:
-        return t.cast("list[tuple[float, Word]]", self.seen["requests"])
+        return [(began, word) for began, word, _lost in self.seen["requests"]]
 
     @property
     def failed(self) -> list[tuple[float, Word]]:
@@ -62,21 +67,36 @@ class Load:
 
     @property
     def away(self) -> float:
-        """For how many seconds, in sum, new connections were of no use at once: each request stands for the time to the next."""
-        by_time = sorted(self.requests, key=lambda request: request[0])
-        return sum(
-            following - began
-            for (began, word), (following, _word) in itertools.pairwise(by_time)
-            if isinstance(word, str) or word > PROMPT
+        """For how many seconds, in sum, new connections could not be made at once: each request stands for the time to the next.
+
+        A connection whose first packet is lost is not broken, it comes a second later. The client's kernel tells of it, so
+        that an answer that is late because the machine is slow does not count.
+        """
+        by_time = sorted(self.seen["requests"])
+        return float(
+            sum(
+                following[0] - began
+                for (began, word, lost), following in itertools.pairwise(by_time)
+                if isinstance(word, str) or lost
+            )
         )
 
     @property
-    def broken(self) -> list[str]:
-        return [word for _began, _ended, word in self.seen["transfers"] if word]
+    def again(self) -> int:
+        """How many requests had an answer, but for a connection whose first packet was lost."""
+        return sum(1 for _began, word, lost in self.seen["requests"] if lost and not isinstance(word, str))
 
-    def under_way(self, moment: float) -> int:
-        """How many transfers were under way then, and came to a good end."""
-        return sum(began < moment < ended and not word for began, ended, word in self.seen["transfers"])
+    @property
+    def broken(self) -> list[str]:
+        return [word for _began, _ended, word, _server in self.seen["transfers"] if word]
+
+    def survived(self, *moments: float) -> Counter[str]:
+        """How many transfers were under way at all of these moments, and came to a good end, by method."""
+        return Counter(
+            METHODS[server]
+            for began, ended, word, server in self.seen["transfers"]
+            if all(began < moment < ended for moment in moments) and not word
+        )
 
     @property
     def words(self) -> str:
@@ -84,8 +104,8 @@ class Load:
         slowest = max(word for _began, word in self.requests if not isinstance(word, str))
         stalls = self.seen["stalls"]
         return (
-            f"{len(self.failed)} of {len(self.requests)} requests failed; late or failed for {self.away:.2f} s in sum;"
-            f" slowest answer {slowest:.2f} s; {len(self.broken)} of {len(self.seen['transfers'])} transfers broken"
+            f"{len(self.failed)} of {len(self.requests)} requests failed, {self.again} had to begin again, for"
+            f" {self.away:.2f} s in sum; slowest answer {slowest:.2f} s; {len(self.broken)} of {len(self.seen['transfers'])} transfers broken"
             + (
                 f"; the client stood still {len(stalls)} times, {max(late for _, late in stalls):.1f} s"
                 if stalls
