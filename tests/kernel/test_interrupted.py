@@ -148,7 +148,8 @@ def test_with_a_record_the_next_run_knows_what_is_ours(
     assert len(met) == 12
 
 
-@settings(settings(), max_examples=settings().max_examples // 10)
+# Each takes as long as a score of plain ones; a soak has hours for the latter.
+@settings(settings(), max_examples=min(settings().max_examples // 10, 300))
 @given(data=st.data())
 def test_after_any_message_of_any_plan(
     data: st.DataObject, netns: Callable[[], None], apply: Apply, table: Table, ipvsadm: Ipvsadm
