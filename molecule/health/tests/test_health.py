@@ -63,6 +63,19 @@ def test_a_web_server_that_stops_is_out_and_comes_back() -> None:
     assert requests_through("client", VIP, 6, port=8080) == {"web1": 2, "web2": 2, "web3": 2}
 
 
+def test_a_server_is_drained_in_services_of_either_owner_and_comes_back() -> None:
+    whole = sorted([*entries(80), *entries(8080)])
+    drained = [line.replace(" -w 1", " -w 0") if SERVERS["web3"] in line else line for line in whole]
+    with Load(transfers=0, port=8080) as load:
+        for name, table in (("drain", drained), ("restore", whole)):
+            run = playbook(name, lvs_servers="web3", lvs_drain_wait_for=["active"])
+            assert run.returncode == 0, run.stdout + run.stderr
+            for director in DIRECTORS:
+                assert ipvsadm(director) == table
+    assert load.failed == []
+    assert requests_through("client", VIP, 6, port=8080) == {"web1": 2, "web2": 2, "web3": 2}
+
+
 def test_a_service_more_moves_nothing() -> None:
     before = {name: transitions(name) for name in DIRECTORS}
     counted = {name: counters(name) for name in DIRECTORS}
