@@ -33,6 +33,8 @@ if t.TYPE_CHECKING:  # pragma: no cover
 SAMPLES_SHOWN = 100
 #: keepalived reads a file within milliseconds, on a machine that has time for it.
 PATIENCE = 15.0
+#: What it has not done by then, it may have reasons for: its checks.
+PATIENCE_WITH_CHECKS = 2.0
 
 _GONE = Connections(0, 0, 0)
 
@@ -124,7 +126,7 @@ class _Work:
         return self._result(drained=not self.left, waited=waited, began=self.began, waits_for=self._told_left())
 
     def enable(self) -> Result:
-        """The configured weight, at once or by and by."""
+        """The configured weight, at once or by and by, and what keepalived makes of it."""
         parts = self.params["slow_start_steps"] if self.params["slow_start"] else 1
         mine: dict[DrainKey, int | None] = {}
 
@@ -148,8 +150,40 @@ class _Work:
                 raise Failure(str(error), {"changed": bool(done), **report(done)}) from error
             if not self.checked.values and not any(key in self.register.drains for key in self.keys):
                 break
+        waited = self._await_checks() if self.params["wait"] else 0.0
         self._look()
-        return self._result()
+        out = self._kept_out()
+        for key in out:
+            self.module.warn(f"{drain.told(key)} has no weight from keepalived, for its checks fail or it does not run")
+        return self._result(waited=waited, kept_out=[self._row(key) for key in out])
+
+    def _await_checks(self) -> float:
+        """Wait until keepalived gives weight to all of those that it is to give weight; the seconds that it took."""
+        began = time.monotonic()
+        for attempt in range(1 if self.check_mode else self.params["wait_retries"] + 1):
+            if attempt:
+                time.sleep(self.params["wait_interval"])
+            self._look()
+            out = self._kept_out()
+            if not out:
+                break
+        waited = round(time.monotonic() - began, 1)
+        if out and not self.check_mode and self.params["on_timeout"] == "fail":
+            raise self._failure(
+                f"without weight from keepalived after {waited:g} seconds, for checks fail or it does not run:"
+                f" {'; '.join(map(drain.told, out))}"
+            )
+        return waited
+
+    def _kept_out(self) -> list[DrainKey]:
+        """Those whom nobody drains any more, and whom keepalived gives no weight."""
+        return [
+            key
+            for key, server in self.checked.servers.items()
+            if key in self.looks and key[0] in self.have and server.weight and key not in self.register.drains
+            for there in (drain.live(self.have, key) if self.check_mode else self.looks[key][0],)
+            if there is None or not there.weight
+        ]
 
     # -- one change --------------------------------------------------------------------------------------
 
@@ -176,9 +210,9 @@ class _Work:
             self.checked = self.checked._replace(values={**self.checked.values, **move.files})
 
     def _apply(self, change: Change) -> None:
-        """Send the messages, and see that keepalived does what the files say."""
+        """Send the messages, and see that keepalived does what the files say, as far as no check has a say in it."""
         self.kernel.apply(change.steps)
-        deadline = time.monotonic() + PATIENCE
+        began = time.monotonic()
         written = {step.path: step for step in change.files}
         for key in self.checked.servers:
             step = written.get(drain.file_of(self.checked.folder, key[1].address))
@@ -192,13 +226,10 @@ class _Work:
                     there.weight <= want.weight if step.value < step.old else there.weight >= want.weight
                 ):
                     break
-                if time.monotonic() > deadline:
-                    if step.value < step.old:
-                        raise _NotTakenUp(change.done, {key: there.weight})
-                    self.module.warn(
-                        f"{drain.told(key)} has the weight {there.weight}, and not {want.weight}: its checks by keepalived"
-                        " have their reasons, or keepalived does not run"
-                    )
+                passed = time.monotonic() - began
+                if passed > PATIENCE:
+                    raise _NotTakenUp(change.done, {key: there.weight})
+                if passed > PATIENCE_WITH_CHECKS and step.value > step.old:
                     break
                 time.sleep(0.02)
 

@@ -71,7 +71,9 @@ options:
   wait:
     description:
       - With O(state=drain), wait until the connections are gone, for O(wait_retries) times O(wait_interval).
-      - Without it the module looks once and reports how many are left. Called again it changes nothing, and looks again.
+      - With O(state=enabled), wait until keepalived gives weight to those that it owns, which is when its checks find them well.
+      - Without it the module looks once and reports how many are left, or who is kept out. Called again it changes nothing, and
+        looks again.
       - On one director, to wait here is simpler. A playbook that drains on several at once does better to ask with C(until), for it shows
         that it is still waiting and, at its deadline, can decide for all of them together.
     type: bool
@@ -101,6 +103,7 @@ options:
     description:
       - What to do when O(wait) has been too long. V(fail) puts back what this run changed, and fails. V(continue) goes on as if
         the connections were gone, and says so in RV(drained).
+      - With O(state=enabled) nothing is put back. V(continue) leaves it at RV(kept_out).
     type: str
     choices: [fail, continue]
     default: fail
@@ -223,9 +226,15 @@ began:
   sample: [198.51.100.21]
 waited:
   description: Seconds that were waited.
-  returned: success, with O(state=drain)
+  returned: success
   type: float
   sample: 35.0
+kept_out:
+  description: Those of RV(real_servers) that are no longer drained, and have no weight from keepalived, for its checks fail or it does not run.
+  returned: success, with O(state=enabled)
+  type: list
+  elements: dict
+  sample: []
 real_servers:
   description: The real servers that are meant, in each service that they serve.
   returned: always, but for errors in the options

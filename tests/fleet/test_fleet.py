@@ -56,6 +56,11 @@ def test_what_drifted_is_told_shown_and_adopted(tmp_path: Path) -> None:
     file = ROOT / "adopted.yml"
     played(fleet, "adopt", "-e", f"adopt_file={file}")
     before = fleet.enter(host, "ipvsadm", "-Sn")
+    # One that is down has left the same behind.
+    rules, of_rules = ROOT / "ipvsadm.rules", ROOT / "of_rules.yml"
+    rules.write_text(before)
+    played(fleet, "adopt", "-e", f"adopt_rules={rules}", "-e", f"adopt_file={of_rules}")
+    assert yaml.safe_load(of_rules.read_text())["lvs_services"] == yaml.safe_load(file.read_text())["lvs_services"]
     fleet.declare(**yaml.safe_load(file.read_text()))
     again = played(fleet, "site")
     assert not again.recap[host]["changed"], again.output

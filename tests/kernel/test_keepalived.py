@@ -588,6 +588,36 @@ def test_what_keepalived_owns_waits_is_refused_and_put_back_like_the_rest(
     )
 
 
+def test_who_is_ill_when_it_is_restored_is_kept_out_and_told(
+    table: Table,
+    keepalived: Callable[..., Keepalived],
+    drain: Drain,
+    drains: pathlib.Path,
+    watch: Callable[..., Words],
+    judge: Callable[[str, bool], None],
+) -> None:
+    services = [heavy(watch())]
+    one = keepalived()
+    one.file.write_text(written(services, str(drains)))
+    one.start("--check")
+    eventually(lambda: len(weights(table)) == 2)
+    # It falls ill in the middle of it, and is drained all the same when it is well again.
+    judge(REAL[0], False)
+    eventually(lambda: weights(table) == {REAL[1]: 50})
+    assert drain(REAL[0], services=services, wait=True, minimum_servers=1)["drained"]
+    judge(REAL[0], True)
+    eventually(lambda: weights(table) == {REAL[0]: 0, REAL[1]: 50})
+    judge(REAL[0], False)
+    eventually(lambda: weights(table) == {REAL[1]: 50})
+    assert [row["address"] for row in drain(REAL[0], services=services, state="enabled")["kept_out"]] == [REAL[0]]
+    assert list(drains.iterdir()) == []
+    with pytest.raises(ModuleFailed, match=rf"^without weight from keepalived after .*: real server {REAL[0]}:80 of"):
+        drain(REAL[0], services=services, state="enabled", wait=True)
+    judge(REAL[0], True)
+    well = drain(REAL[0], services=services, state="enabled", wait=True, wait_retries=300)
+    assert (well["kept_out"], weights(table)) == ([], {REAL[0]: 100, REAL[1]: 50})
+
+
 def test_weights_rise_together_whoever_gives_them(
     apply: Apply,
     table: Table,

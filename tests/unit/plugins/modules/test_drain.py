@@ -272,3 +272,61 @@ def test_the_table_keeps_what_is_drained_while_others_lose_theirs(run, drain, ke
 def test_without_drains_nothing_is_said_of_them(run, kernel, record):
     assert "held" not in run("table", services=[WEB])
     assert not record.parent.exists()
+
+
+# -- what keepalived owns ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def files(tmp_path) -> pathlib.Path:
+    return tmp_path / "drains.d"
+
+
+def test_the_record_then_the_files_then_the_weights(drain, kernel, record, files):
+    seen = []
+
+    def look() -> None:
+        held = {entry["service"]["port"]: entry.get("file") for entry in json.loads(record.read_text())["drains"]}
+        seen.append((held, [path.read_text() for path in files.iterdir()]))
+        # As keepalived does.
+        kernel.has({**WEB, "real_servers": [{**R1, "weight": 0}, R2]}, DNS)
+
+    kernel.before_apply = look
+    file = str(files / "198.51.100.21")
+    result = drain(health_checked=[{**WEB, "quorum": 1}], drain_files=str(files))
+    assert result["steps"] == [ON, f"write -2147483647 to {file}", OF_DNS]
+    assert seen == [({80: file, 53: None}, ["-2147483647\n"])]
+    assert weights(kernel) == [0, 3, 0, 3]
+
+
+def test_a_file_that_nobody_heeds_is_taken_back(drain, kernel, record, files, setting, monkeypatch):
+    monkeypatch.setattr(_draining, "PATIENCE", 0)
+    result = drain(health_checked=[WEB], drain_files=str(files))
+    assert result["msg"].startswith(
+        "keepalived does not do as the files say: real server 198.51.100.21:80 of service tcp"
+    )
+    assert result["msg"].endswith("; what was changed is put back")
+    assert (result["failed"], result["changed"], weights(kernel)) == (True, False, [3, 3, 3, 3])
+    assert list(files.iterdir()) == []
+    assert setting.read_text() == "0\n"
+    assert json.loads(record.read_text()) == {"drains": []}
+
+
+def test_without_the_folder_nobody_could_tell_keepalived(drain, kernel):
+    result = drain(health_checked=[WEB])
+    assert result["msg"] == "drain_files: is required with health_checked: by them keepalived is told"
+    assert kernel.done == []
+
+
+def test_who_was_drained_by_a_file_comes_back_by_it(drain, kernel, files, record):
+    kernel.before_apply = lambda: kernel.has({**WEB, "real_servers": [{**R1, "weight": 0}, R2]}, DNS)
+    drain(health_checked=[WEB], drain_files=str(files))
+    kernel.before_apply = lambda: None
+    # The inventory no longer says that the service is keepalived's.
+    result = drain(state="enabled")
+    assert result["msg"].startswith("drain_files: is required: real server 198.51.100.21:80 of service tcp")
+    steps = drain(state="enabled", drain_files=str(files), check=True)["steps"]
+    assert steps == [f"remove {files / '198.51.100.21'}", OF_DNS, OFF]
+    # Somebody removed it by hand: to keepalived, it is not drained.
+    (files / "198.51.100.21").unlink()
+    assert drain(state="enabled", drain_files=str(files))["steps"] == [OF_DNS, OFF]

@@ -187,6 +187,19 @@ def test_options_of_the_role(name: str, declared: list[dict[str, Any]], tmp_path
     assert opinion(tmp_path, text_of(declared, **OPTIONS[name])) == ""
 
 
+def test_who_is_drained_changes_nothing_about_it(tmp_path: pathlib.Path) -> None:
+    cluster = _cluster.services([WEB, MARK, {**WEB, "name": "six", "address": "2001:db8:f::10"}], GROUPS, HOSTS)
+    told = {"script_user": "nobody", "hold_file": "/run/hold", "extra_config": ANYWHERE, "sync": False}
+    for folder in (tmp_path / "drains.d", tmp_path / "drains d", tmp_path / "gone"):
+        if folder.name != "gone":
+            folder.mkdir()
+            (folder / "198.51.100.21").write_text("-2147483647")
+            (folder / "2001:db8:b::21").write_text("-1")
+        text = _keepalived.configuration(cluster, "lb1", GROUPS, HOSTS, INTERFACES, told, str(folder)).text
+        assert text.count("FILE_CHECK") == 6
+        assert opinion(tmp_path, text) == ""
+
+
 def test_every_option_of_the_role_is_among_them() -> None:
     told = {option for options in OPTIONS.values() for option in options}
     assert told | {"script_user", "extra_config"} == set(_keepalived.Options._fields)
