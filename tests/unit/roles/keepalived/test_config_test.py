@@ -188,7 +188,8 @@ def test_options_of_the_role(name: str, declared: list[dict[str, Any]], tmp_path
 
 
 def test_who_is_drained_changes_nothing_about_it(tmp_path: pathlib.Path) -> None:
-    cluster = _cluster.services([WEB, MARK, {**WEB, "name": "six", "address": "2001:db8:f::10"}], GROUPS, HOSTS)
+    mark = {"name": "mark", "fwmark": 7, "real_servers": [{"group": "web"}], "health_check": {"ping": {}}}
+    cluster = _cluster.services([WEB, mark, {**WEB, "name": "six", "address": "2001:db8:f::10"}], GROUPS, HOSTS)
     told = {"script_user": "nobody", "hold_file": "/run/hold", "extra_config": ANYWHERE, "sync": False}
     for folder in (tmp_path / "drains.d", tmp_path / "drains d", tmp_path / "gone"):
         if folder.name != "gone":
