@@ -36,7 +36,6 @@ from ansible_collections.lvs.ipvs.plugins.module_utils import _run
 from ansible_collections.lvs.ipvs.plugins.modules import table
 
 SERVICES, SERVERS = 4000, 10
-RULES = SERVICES * (1 + SERVERS)
 FEW_SERVICES, FEW_SERVERS = 5, 9
 LAB = Path(__file__).resolve().parents[1] / "lab"
 
@@ -209,9 +208,10 @@ def ratio(runs: Runs, others: Runs) -> float:
     return statistics.median(runs) / statistics.median(others)
 
 
-def measure(repeat: int, with_playbooks: bool) -> list[list[str]]:
+def measure(count: int, repeat: int, with_playbooks: bool) -> list[list[str]]:
     """The rows. Of each repetition every figure is taken in turn, so that a disturbance meets all of them."""
-    words = services(SERVICES, SERVERS)
+    words = services(count, SERVERS)
+    rules_in_all = count * (1 + SERVERS)
     text = "\n".join(rules(words)) + "\n"
     names = "start", "ipvsadm -R", "load", "load module", "ipvsadm -Sn", "same", "same module", "one", "one module"
     runs: dict[str, Runs] = {name: [] for name in (*names, "memory", "memory same")}
@@ -222,8 +222,8 @@ def measure(repeat: int, with_playbooks: bool) -> list[list[str]]:
         runs["ipvsadm -R"].append(timed(lambda: ipvsadm("-R", stdin=text)))
         empty_table()
         runs["start"].append(module_process([])[0])
-        took, memory, count = module_process(words)
-        assert count == RULES
+        took, memory, steps = module_process(words)
+        assert steps == rules_in_all
         runs["load module"].append(took)
         runs["memory"].append(memory)
         empty_table()
@@ -231,19 +231,19 @@ def measure(repeat: int, with_playbooks: bool) -> list[list[str]]:
 
         runs["ipvsadm -Sn"].append(timed(lambda: ipvsadm("-Sn")))
         runs["same"].append(timed(lambda: library(words)))
-        took, memory, count = module_process(words)
-        assert count == 0
+        took, memory, steps = module_process(words)
+        assert steps == 0
         runs["same module"].append(took)
         runs["memory same"].append(memory)
 
-        changed[SERVICES // 2]["real_servers"][3]["weight"] = 2
+        changed[count // 2]["real_servers"][3]["weight"] = 2
         runs["one"].append(timed(lambda: library(changed)))
-        changed[SERVICES // 2]["real_servers"][3]["weight"] = 3
-        took, memory, count = module_process(changed)
-        assert count == 1
+        changed[count // 2]["real_servers"][3]["weight"] = 3
+        took, memory, steps = module_process(changed)
+        assert steps == 1
         runs["one module"].append(took)
     quiet = len(datagrams(lambda: library(changed)))
-    changed[SERVICES // 2]["real_servers"][3]["weight"] = 4
+    changed[count // 2]["real_servers"][3]["weight"] = 4
     messages = len(datagrams(lambda: library(changed))) - quiet
 
     def row(what: str, target: str, ours: Runs, theirs: Runs, limit: float) -> list[str]:
@@ -251,9 +251,9 @@ def measure(repeat: int, with_playbooks: bool) -> list[list[str]]:
         return [what, target, f"{found:.2f} x", spread(ours), spread(theirs), "yes" if found <= limit else "**no**"]
 
     load, same, change = (
-        f"load {SERVICES:,} services x {SERVERS} real servers into an empty table",
+        f"load {count:,} services x {SERVERS} real servers into an empty table",
         "read and diff that table when nothing is to do",
-        f"change one real server of {RULES:,} rules",
+        f"change one real server of {rules_in_all:,} rules",
     )
     rows = [
         row(f"{load}: library", "<= 0.2 x `ipvsadm -R`", runs["load"], runs["ipvsadm -R"], 0.2),
@@ -361,6 +361,7 @@ def as_table(rows: list[list[str]]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Times of big tables, as markdown.")
     parser.add_argument("--repeat", type=int, default=5, help="runs of each figure (default: %(default)s)")
+    parser.add_argument("--services", type=int, default=SERVICES, help="so many, of 10 each (default: %(default)s)")
     parser.add_argument("--profile", action="store_true", help="where the time goes, in place of the figures")
     parser.add_argument("--no-playbooks", action="store_true", help="without the runs of ansible-playbook")
     parser.add_argument("--tasks", metavar="HOST", help="only those, from here on a host of the lab")
@@ -376,8 +377,11 @@ def main() -> None:
         print(block("tasks in the lab", as_table(few_rules(LabHost(options.tasks)))))
     else:
         with_playbooks = not options.no_playbooks and shutil.which("ansible-playbook") is not None
-        head = f"Each figure is the median of {options.repeat} runs, with the least and the most. {machine()}."
-        rows = as_table(measure(options.repeat, with_playbooks))
+        head = "One run of each figure."
+        if options.repeat > 1:
+            head = f"Each figure is the median of {options.repeat} runs, with the least and the most."
+        head = f"{head} {machine()}."
+        rows = as_table(measure(options.services, options.repeat, with_playbooks))
         print(block("user-mode Linux" if in_user_mode() else "the lab", f"{head}\n\n{rows}"))
 
 
