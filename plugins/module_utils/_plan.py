@@ -127,6 +127,17 @@ def after(have: Table, steps: t.Iterable[Step]) -> Table:
     return table
 
 
+def reschedules(have: Table, steps: t.Iterable[Step]) -> bool:
+    """Whether a service that serves gets another scheduler."""
+    return any(
+        step.action == EDIT
+        and step.real_server is None
+        and bool(have[step.service.key].real_servers)
+        and have[step.service.key].service.scheduler != step.service.scheduler
+        for step in steps
+    )
+
+
 def emptied(have: Table, then: Table, disposable: Table) -> tuple[list[ServiceKey], int]:
     """What a purge takes from clients: the services that go, or lose their last real server, and of how many.
 

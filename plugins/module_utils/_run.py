@@ -19,6 +19,7 @@ from ansible_collections.lvs.ipvs.plugins.module_utils import _options as option
 from ansible_collections.lvs.ipvs.plugins.module_utils._drain_record import DrainRecord
 from ansible_collections.lvs.ipvs.plugins.module_utils._kernel import Kernel, KernelError, Stopped
 from ansible_collections.lvs.ipvs.plugins.module_utils._model import Entry, InvalidValue, ServiceKey, Table
+from ansible_collections.lvs.ipvs.plugins.module_utils._pause import nobody_begins
 from ansible_collections.lvs.ipvs.plugins.module_utils._plan import (
     REMOVE,
     Step,
@@ -26,6 +27,7 @@ from ansible_collections.lvs.ipvs.plugins.module_utils._plan import (
     emptied,
     plan,
     present,
+    reschedules,
     touched,
     union,
 )
@@ -205,7 +207,7 @@ def table(module: AnsibleModule) -> Result:
             # Who is removed for as long as it is drained is still ours.
             then = drain.with_removed(then, known)
         else:
-            _apply(module, kernel, change)
+            _apply(module, kernel, have, change)
         if writing and present(claim, then) != owned:
             _own(record, present(claim, then))
     return change.result
@@ -239,7 +241,7 @@ def _apply_around_drains(
         result["diff"]["before"] += before
         result["diff"]["after"] += behind
     if not module.check_mode:
-        record.carry_out(register, change, lambda: kernel.apply(change.steps))
+        record.carry_out(register, change, lambda: _send(kernel, have, change.steps))
 
 
 def _owned(record: str) -> Table:
@@ -267,7 +269,7 @@ def virtual_service(module: AnsibleModule) -> Result:
         # Without a list, the real servers stay as they are.
         purge = params["purge"] == "all" and params["real_servers"] is not None
         disposable = have if params["state"] == "absent" or purge else {}
-        return _apply(module, kernel, _change(module, kernel, have, want, disposable, _of_module))
+        return _apply(module, kernel, have, _change(module, kernel, have, want, disposable, _of_module))
 
 
 def real_server(module: AnsibleModule) -> Result:
@@ -293,10 +295,16 @@ def real_server(module: AnsibleModule) -> Result:
         else:
             server = model.real_server(words, key, entry.real_servers.get(server_key))
             want = {key: Entry(entry.service, {server_key: server})}
-        return _apply(module, kernel, _change(module, kernel, have, want, disposable, _of_module))
+        return _apply(module, kernel, have, _change(module, kernel, have, want, disposable, _of_module))
 
 
-def _apply(module: AnsibleModule, kernel: Kernel, change: _Change) -> Result:
+def _apply(module: AnsibleModule, kernel: Kernel, have: Table, change: _Change) -> Result:
     if not module.check_mode:
-        kernel.apply(change.steps)
+        _send(kernel, have, change.steps)
     return change.result
+
+
+def _send(kernel: Kernel, have: Table, steps: list[Step]) -> None:
+    """The messages of a plan. What would begin a connection meanwhile begins it later where it would be refused."""
+    with nobody_begins() if reschedules(have, steps) else contextlib.nullcontext():
+        kernel.apply(steps)
