@@ -69,7 +69,7 @@ def load() -> Iterator[None]:
     program = (FILES / "load.py").read_text(encoding="utf-8")
     do(
         "client",
-        f"mkdir -p /run/load; {put('PROGRAM', '/run/load/load.py', program)}"
+        f"rm -rf /run/load; mkdir /run/load; {put('PROGRAM', '/run/load/load.py', program)}"
         f"nohup python3 /run/load/load.py {VIP} /run/load >/run/load/out 2>&1 </dev/null &\n"
         "for try in $(seq 60); do grep -sq 'running.: [1-9]' /run/load/counts.json && break; sleep 1; done",
     )
@@ -77,9 +77,18 @@ def load() -> Iterator[None]:
     do("client", "touch /run/load/stop")
 
 
-def test_others_have_services_of_their_own() -> None:
+@pytest.fixture(scope="module", autouse=True)
+def others() -> Iterator[None]:
+    """Services that somebody else made by hand, before any of our runs."""
     for director in DIRECTORS:
         do(director, "ipvsadm -R <<'END'\n" + "\n".join(OTHERS) + "\nEND")
+    yield
+    for director in DIRECTORS:
+        do(director, "ipvsadm -D -t 192.0.2.99:99 && ipvsadm -D -f 99")
+
+
+def test_others_have_services_of_their_own() -> None:
+    for director in DIRECTORS:
         assert ipvsadm(director) == table("lc")
 
 
@@ -121,7 +130,8 @@ def test_two_controllers_at_once_bring_it_back() -> None:
 def test_no_client_has_noticed() -> None:
     do(
         "client",
-        f"while [ $(grep -o 'requests.: [0-9]*' /run/load/counts.json | tr -dc 0-9) -lt {REQUESTS} ]; do sleep 2; done",
+        "while [ ! -e /run/load/ended ] &&"
+        f" [ $(grep -o 'requests.: [0-9]*' /run/load/counts.json | tr -dc 0-9) -lt {REQUESTS} ]; do sleep 2; done",
     )
     # Transfers that run are to come to their end.
     do("client", "touch /run/load/stop; while [ ! -e /run/load/ended ]; do sleep 1; done")
@@ -137,7 +147,7 @@ def held() -> str:
     """A server with an open transfer."""
     told = do(
         "client",
-        f"{put('PROGRAM', '/run/hold.py', HOLD)}nohup python3 /run/hold.py >/run/hold.told 2>&1 </dev/null &\n"
+        f"rm -f /run/hold.*; {put('PROGRAM', '/run/hold.py', HOLD)}nohup python3 /run/hold.py >/run/hold.told 2>&1 </dev/null &\n"
         "for try in $(seq 60); do [ -s /run/hold.told ] && break; sleep 0.5; done; cat /run/hold.told",
     )
     (line,) = [line for line in do("lb1", "ipvsadm -Lnc").splitlines() if f":{told.strip()} " in line]
