@@ -26,6 +26,8 @@ Each command that was needed is printed. Needs Python 3.9, iproute2, and for tun
 from __future__ import annotations
 
 import argparse
+import contextlib
+import fcntl
 import ipaddress
 import itertools
 import json
@@ -76,7 +78,7 @@ def place(address: str, links: list[Words]) -> Words:
     for link in links:
         if any(info.get("local") == address for info in link.get("addr_info", ())):
             return link
-    raise Problem(f"address {address}: no interface of this host has it")
+    raise Problem(f"lvs_address or lvs_address6: no interface of this host has {address}")
 
 
 # -- masquerade ------------------------------------------------------------------------------------------
@@ -114,7 +116,7 @@ def wanted(masquerade: Words, links: list[Words]) -> tuple[list[Route], list[Rul
         length = next(info["prefixlen"] for info in link["addr_info"] if info.get("local") == address)
         network = ipaddress.ip_network(f"{address}/{length}", strict=False)
         if gateway == address:
-            raise Problem(f"gateway {gateway}: is this host's own address")
+            raise Problem(f"{_gateway(gateway)} is this host's own address")
         routes.append(Route(table, str(network), link["ifname"]))
         rules.append(Rule(masquerade["priority"], address, table))
         if ipaddress.ip_address(gateway) in network:
@@ -122,8 +124,13 @@ def wanted(masquerade: Words, links: list[Words]) -> tuple[list[Route], list[Rul
     if not routes:
         return [], []
     if not devices:
-        raise Problem(f"gateway {gateway}: is not on the network of {' or '.join(masquerade['addresses'])}")
+        raise Problem(f"{_gateway(gateway)} is not on the network of {' or '.join(masquerade['addresses'])}")
     return [*dict.fromkeys(routes), Route(table, "default", devices[0], gateway)], rules
+
+
+def _gateway(address: str) -> str:
+    option = "real_server_gateway" + ("" if version(address) == 4 else "6")
+    return f"{option}, lvs_gateway or the director's address: {address}"
 
 
 def parse_routes(told: list[Words]) -> list[Route]:
@@ -273,21 +280,21 @@ def plan_devices(want: dict[Device, list[Words]], have: list[Found], group: int,
         name = found.name if found else ""
         if not found:
             require(MODULE[device.kind], services[0])
-            steps.make += [
-                f"ip link del {other.name}" for other in have if other.device[:2] == device[:2] and device.local
-            ]
+            _refuse_other_checksum(device, have, services[0])
             name = next(name for name in _names(device.kind) if name not in taken)
             taken.add(name)
             steps.make.append(f"ip link add {name} group {group} {device.options}")
+        if not found or not found.up:
+            # Being up comes last: a run that was killed before is finished here.
             if (SYSCTLS / "net/ipv6").exists():
                 # Link-local addresses are of no use here.
                 steps.make.append(f"ip link set {name} addrgenmode none")
             # Replies do not leave by the device. Whatever the filter is for all, loose is what it is then.
-            steps.make.append(f"sysctl --write net/ipv4/conf/{name}/rp_filter=2")
+            if not found or setting(f"net/ipv4/conf/{name}/rp_filter") != 2:
+                steps.make.append(f"sysctl --write net/ipv4/conf/{name}/rp_filter=2")
+            steps.make.append(f"ip link set {name} up")
         elif reverse_path(name) == 1:
             steps.make.append(f"sysctl --write net/ipv4/conf/{name}/rp_filter=2")
-        if not found or not found.up:
-            steps.make.append(f"ip link set {name} up")
         wanted_here = dict.fromkeys(address for service in services for address in service["addresses"])
         had = found.addresses if found else {}
         # Nothing that the host begins is to leave from a virtual address.
@@ -303,8 +310,20 @@ def plan_devices(want: dict[Device, list[Words]], have: list[Found], group: int,
             if address not in wanted_here
         ]
     for found in have:
-        if found.device not in want and f"ip link del {found.name}" not in steps.make:
+        if found.device not in want:
             steps.take.append(f"ip link del {found.name}")
+
+
+def _refuse_other_checksum(device: Device, have: list[Found], service: Words) -> None:
+    """Directors change one after another, and what is theirs until then would be lost."""
+    other = device._replace(checksum=not device.checksum)
+    for found in have:
+        if found.device == other:
+            raise Problem(
+                f"lvs_services ({service['name']}).tunnel.checksum: {found.name} takes packets "
+                f"{'with' if other.checksum else 'without'} at {device.local}, and no host takes both: "
+                f"to lose no traffic, deploy another tunnel.type first, then this one"
+            )
 
 
 def _names(kind: str) -> t.Iterator[str]:
@@ -314,7 +333,11 @@ def _names(kind: str) -> t.Iterator[str]:
 
 def plan_ports(want: dict[Port, list[Words]], have: list[Port], ours: list[Port], steps: Steps) -> list[Port]:
     """The ports that GUE arrives by; those that are ours then."""
-    modules = {"fou6" if version(port.local) == 6 else "fou": services[0] for port, services in want.items()}
+    modules: dict[str, Words] = {}
+    for port, services in want.items():
+        # That for IPv6 is not enough by itself.
+        for module in ("fou", "fou6") if version(port.local) == 6 else ("fou",):
+            modules.setdefault(module, services[0])
     for module, service in modules.items():
         if not (MODULES / module).exists():
             require(module, service)
@@ -419,18 +442,78 @@ def _only(services: list[Words], what: str) -> str:
     return f"{ip} daddr {local} {what} {ip} saddr != {{ {', '.join(directors)} }} drop;"
 
 
+#: The rules of a table by chain. Those that name addresses not to drop, by what comes before these.
+Chains = dict[str, dict[str, frozenset[str]]]
+
+
+def parse_firewall(told: str) -> Chains:
+    """The rules that ``nft list table`` tells."""
+    chains: Chains = {}
+    for line in re.sub(r",\s+", ", ", told).splitlines():
+        rule = line.strip()
+        if rule.startswith("chain "):
+            chain = chains[rule.split()[1]] = {}
+        elif chains and rule not in ("", "}"):
+            spared = re.fullmatch(r"(.* saddr !=) (?:\{ (.*) \}|(\S+)) drop", rule)
+            if spared:
+                chain[spared[1]] = frozenset((spared[2] or spared[3]).split(", "))
+            else:
+                chain[rule] = frozenset()
+    return chains
+
+
+def joined(have: Chains, want: Chains) -> Chains:
+    """The rules for what arrives by the old ways, too: those who are heard now are, and the smaller size is told."""
+    both = {name: dict(rules) for name, rules in want.items()}
+    for name in have.keys() & want.keys():
+        for rule, spared in have[name].items():
+            # What a chain is for comes first in it, and once.
+            if not rule.startswith("type "):
+                both[name][rule] = spared | want[name].get(rule, frozenset())
+    return both
+
+
+def write_firewall(chains: Chains) -> str:
+    """For nft, on one line."""
+    return " ".join(
+        [
+            f"table {TABLE}; delete table {TABLE}; table {TABLE} {{",
+            *(
+                f"chain {name} {{ "
+                + " ".join(
+                    f"{rule} {{ {', '.join(sorted(spared))} }} drop;" if spared else rule.rstrip(";") + ";"
+                    for rule, spared in rules.items()
+                )
+                + " };"
+                for name, rules in chains.items()
+            ),
+            "}",
+        ]
+    )
+
+
 def plan_firewall(rules: str, steps: Steps) -> None:
-    """In one change, whatever there was before."""
+    """In one change, and in another when the devices are off: until then directors may send as they did."""
     have = run(["nft", "list", "table", *TABLE.split()]).stdout
     # How nft tells the rules depends on its version: it says so itself, where nothing else is.
     show = f'nft "$1" && nft list table {TABLE}'
-    want = run(["unshare", "--net", "sh", "-c", show, "-", rules]).stdout if rules else ""
-    if rules and (not want or have != want):
-        # Where rules only go away, the devices go first.
-        narrower = want and set(want.splitlines()) <= set(have.splitlines())
-        (steps.take if narrower else steps.make).append(f"nft {shlex.quote(rules)}")
-    elif have and not rules:
-        steps.take.append(f"nft delete table {TABLE}")
+    if not rules:
+        steps.take += [f"nft delete table {TABLE}"] if have else []
+        return
+    shown = run(["unshare", "--net", "sh", "-c", show, "-", rules])
+    if shown.stderr.startswith("Error: "):
+        raise Problem(f"forwarding: tunnel needs rules that nft does not take here: {_first(shown.stderr)}")
+    # Without nft there are no rules yet: its package comes first.
+    want = shown.stdout
+    if have != want or not want:
+        there, wanted_there = parse_firewall(have), parse_firewall(want)
+        both = joined(there, wanted_there)
+        if both == wanted_there:
+            steps.make.append(f"nft {shlex.quote(rules)}")
+            return
+        if both != there:
+            steps.make.append(f"nft {shlex.quote(write_firewall(both))}")
+        steps.take.append(f"nft {shlex.quote(rules)}")
 
 
 # -- the host --------------------------------------------------------------------------------------------
@@ -496,7 +579,14 @@ def apply(steps: list[str]) -> None:
                 (SYSCTLS / path).write_text(value, encoding="ascii")
         else:
             for command in commands:
-                _succeed(run(shlex.split(command)), command)
+                ran = run(shlex.split(command))
+                ran.stderr = _first(ran.stderr)
+                _succeed(ran, command)
+
+
+def _first(told: str) -> str:
+    """What nft says of one mistake at many places of one line."""
+    return told.strip().partition("\n")[0]
 
 
 def _settle() -> None:
@@ -507,6 +597,18 @@ def _settle() -> None:
 def _succeed(ran: subprocess.CompletedProcess[str], what: str) -> None:
     if ran.returncode:
         raise Problem(f"{ran.stderr.strip()} in:\n{what}")
+
+
+@contextlib.contextmanager
+def alone() -> t.Iterator[None]:
+    """Two runs at once would both add what both found missing; behind the other, one finds it there."""
+    # A folder, so that no file is left behind.
+    folder = os.open(FILE.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
 
 
 def converge(configuration: Words, check: bool = False, keep: bool = False) -> list[str]:
@@ -565,8 +667,9 @@ def main() -> int:
     deadline = time.monotonic() + arguments.wait
     while True:
         try:
-            for step in converge(configuration, arguments.check, arguments.keep):
-                print(step)
+            with contextlib.nullcontext() if arguments.check else alone():
+                steps = converge(configuration, arguments.check, arguments.keep)
+            print(*steps, sep="\n", end="\n" if steps else "")
             return 0
         except Problem as problem:
             # At boot an address may come some time after the network is said to be there.

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 import typing as t
 from pathlib import Path
 
@@ -32,6 +33,7 @@ LINKS: list[dict[str, t.Any]] = [
     {"ifname": "down"},
 ]
 ROUTES = [Route(4780, "198.51.100.0/24", "back"), Route(4780, "default", "back", "198.51.100.11")]
+GATEWAY = "real_server_gateway, lvs_gateway or the director's address: "
 RULES = [Rule(4700, "198.51.100.21", 4780)]
 
 
@@ -49,9 +51,9 @@ def test_two_addresses_share_the_routes() -> None:
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        ({"addresses": ["198.51.100.99"]}, "address 198.51.100.99: no interface of this host has it"),
-        ({"gateway": "203.0.113.1"}, "gateway 203.0.113.1: is not on the network of 198.51.100.21"),
-        ({"gateway": "198.51.100.21"}, "gateway 198.51.100.21: is this host's own address"),
+        ({"addresses": ["198.51.100.99"]}, "lvs_address or lvs_address6: no interface of this host has 198.51.100.99"),
+        ({"gateway": "203.0.113.1"}, f"{GATEWAY}203.0.113.1 is not on the network of 198.51.100.21"),
+        ({"gateway": "198.51.100.21"}, f"{GATEWAY}198.51.100.21 is this host's own address"),
     ],
 )
 def test_what_cannot_work_is_refused(change: dict[str, t.Any], problem: str) -> None:
@@ -174,15 +176,19 @@ class FakeHost:
         elif command[:2] == ["nft", "list"]:
             code, told = (0, self.rules) if self.rules else (1, "")
         elif command[0] == "unshare":
-            told = shown(command[-1])
+            code, told = (1, "") if self.fails.startswith("Error: ") else (0, shown(command[-1]))
         elif command[0] != "udevadm":
             self.done.append(" ".join(command))
         return program.subprocess.CompletedProcess(command, code, told, self.fails)
 
 
 def shown(rules: str) -> str:
-    """As nft tells a table, a rule to the line."""
-    return rules.replace("; ", ";\n").replace("{ type", "{\ntype")
+    """As nft tells a table: a rule to the line, and what a chain is for on one."""
+    rules = rules.rpartition("table inet")[2]
+    rules = (
+        re.sub(r"(?<!filter)(?<!mangle); ", "\n", rules).replace("{ type", "{\ntype").replace("accept\n", "accept;\n")
+    )
+    return f"table inet{rules}".replace("ver { chain", "ver {\nchain")
 
 
 @pytest.fixture(name="host")
@@ -222,7 +228,9 @@ def test_a_problem_is_one_line_and_fails(
 ) -> None:
     missing = {**CONFIGURATION, "masquerade": {"ipv4": {**MASQUERADE, "addresses": ["198.51.100.9"]}}}
     assert run(monkeypatch, "--wait", str(wait), json.dumps(missing)) == 1
-    assert capsys.readouterr().err == "lvs-ipvs-real-server: address 198.51.100.9: no interface of this host has it\n"
+    assert capsys.readouterr().err == (
+        "lvs-ipvs-real-server: lvs_address or lvs_address6: no interface of this host has 198.51.100.9\n"
+    )
 
 
 def test_what_ip_says_is_passed_on(
@@ -458,6 +466,28 @@ def test_rules_that_are_right_are_left_alone(host: FakeHost) -> None:
     assert gone == ["ip link del lvs-ipip", "nft delete table inet lvs_ipvs_real_server"]
 
 
+def test_a_device_that_is_not_up_yet_is_finished_first(host: FakeHost) -> None:
+    host.has("lvs-ipip", "ipip", local="198.51.100.21")
+    host.links[-1]["flags"] = []
+    host.sysctl("lvs-ipip/rp_filter", 0)
+    wanted = [
+        "ip link set lvs-ipip addrgenmode none",
+        "sysctl --write net/ipv4/conf/lvs-ipip/rp_filter=2",
+        "ip link set lvs-ipip up",
+    ]
+    steps = program.converge(configuration(tunnel=[tunnel(WEB, "ipip")]), check=True)
+    assert steps[-4:-1] == wanted
+    host.sysctl("lvs-ipip/rp_filter", 2)
+    steps = program.converge(configuration(tunnel=[tunnel(WEB, "ipip")]), check=True)
+    assert steps[-2:-1] == [wanted[2]]
+    assert wanted[1] not in steps
+
+
+def test_gue_by_ipv6_alone_takes_both_modules(host: FakeHost) -> None:
+    program.converge(configuration(tunnel=[tunnel(WEB6, "gue", 52)]))
+    assert [step for step in host.done if step.startswith("modprobe")] == ["modprobe fou", "modprobe fou6"]
+
+
 def test_a_port_of_ours_is_closed_between_the_device_and_the_rules(host: FakeHost) -> None:
     program.converge(configuration(tunnel=[tunnel(WEB, "gue", 32)]))
     assert "modprobe fou" in host.done
@@ -480,6 +510,32 @@ def test_rules_that_only_become_fewer_wait_for_the_devices(host: FakeHost) -> No
     assert [step[:9] for step in told if "nft" in step] == ["kept: nft"]
 
 
+def test_rules_serve_the_old_way_and_the_new_until_the_directors_are_done(host: FakeHost) -> None:
+    host.rules = shown(NFT)
+    wanted = tunnel({**WEB, "directors": ["198.51.100.11", "198.51.100.13"]}, "ipip", 20)
+    program.converge(configuration(tunnel=[wanted]), keep=True)
+    (both,) = [step for step in host.done if step.startswith("nft ")]
+    # A director that is gone by the inventory may still send; by the old way as well, and clients have to leave it room.
+    assert both == "nft " + NFT.replace(
+        "meta l4proto 4 ip saddr != { 198.51.100.11, 198.51.100.12 }",
+        "meta l4proto 4 ip saddr != { 198.51.100.11, 198.51.100.12, 198.51.100.13 }",
+    ).replace(
+        "chain leaving { type filter hook output priority mangle; policy accept;",
+        "chain leaving { type filter hook output priority mangle; policy accept;"
+        " ip saddr 192.0.2.10 tcp flags & (syn | ack) == (syn | ack) tcp option maxseg size set 1440;",
+    )
+    host.rules = shown(both[4:])
+    host.done.clear()
+    # Another run has nothing to do until then.
+    program.converge(configuration(tunnel=[wanted]), keep=True)
+    assert not [step for step in host.done if step.startswith("nft ")]
+    program.converge(configuration(tunnel=[wanted]))
+    (then,) = [step for step in host.done if step.startswith("nft ")]
+    assert "6080" not in then
+    assert "198.51.100.12" not in then
+    assert "1428" not in then
+
+
 def test_the_smallest_room_of_an_address_is_told(host: FakeHost) -> None:
     wide, narrow = tunnel(WEB, "ipip"), tunnel({**WEB, "name": "other"}, "gre", 24)
     rules = program.firewall([wide, narrow], host.links, 0)
@@ -488,21 +544,32 @@ def test_the_smallest_room_of_an_address_is_told(host: FakeHost) -> None:
     assert "size set 1320;" in program.firewall([tunnel(WEB6, "ipip", 20)], host.links, 1400)
 
 
-def test_another_checksum_takes_another_device(host: FakeHost) -> None:
+@pytest.mark.parametrize("keep", [True, False])
+def test_another_checksum_is_refused_while_the_device_is_there(host: FakeHost, keep: bool) -> None:
+    """Whoever changes first, directors and real server, what is sent until the other has is lost."""
     host.has("lvs-gre", "gre", "192.0.2.10", local="198.51.100.21")
-    steps = program.converge(configuration(tunnel=[tunnel(WEB, "gre", 28, checksum="csum")]))
-    assert [step for step in steps if " link " in step] == [
-        "ip link del lvs-gre",
-        "ip link add lvs-gre2 group 76 type gre local 198.51.100.21 icsum",
-        "ip link set lvs-gre2 addrgenmode none",
-        "ip link set lvs-gre2 up",
-    ]
+    with pytest.raises(
+        program.Problem,
+        match=r"lvs_services \(web\)\.tunnel\.checksum: lvs-gre takes packets without at 198\.51\.100\.21, and no host takes both:",
+    ):
+        program.converge(configuration(tunnel=[tunnel(WEB, "gre", 28, checksum="csum")]), keep=keep)
+    assert host.done == []
 
 
 def test_two_checksums_at_one_address_are_refused() -> None:
     services = [tunnel(WEB, "gre"), tunnel({**WEB, "name": "other"}, "gre", checksum="csum")]
     with pytest.raises(program.Problem, match=r"lvs_services \(other\)\.tunnel\.checksum: web has another"):
         program.by_device(services)
+
+
+def test_rules_that_the_kernel_cannot_have_are_told_before_the_first_change(host: FakeHost) -> None:
+    host.fails = "Error: Could not process rule: Operation not supported\ntable inet\n^^^^\nError: and so on\n"
+    with pytest.raises(
+        program.Problem,
+        match=r"^forwarding: tunnel needs rules that nft does not take here: Error: Could not process rule: Operation not supported$",
+    ):
+        program.converge(configuration(tunnel=[tunnel(WEB, "ipip")]))
+    assert host.done == []
 
 
 def test_a_second_end_gets_a_second_device(host: FakeHost) -> None:
