@@ -24,6 +24,9 @@ INVENTORY = LAB / "inventory.yml"
 VIP, VIP6 = "192.0.2.10", "2001:db8:f::10"
 CLIENT, CLIENT6 = "192.0.2.100", "2001:db8:f::100"
 
+#: Tells the files that the collection writes, by name.
+FILES = "find /etc /usr/local /var/lib /run -name '*lvs?ipvs*';"
+
 NOBODY = ""
 """Who answered a request that had no answer."""
 
@@ -39,6 +42,39 @@ def do(name: str, command: str) -> str:
     result = host(name).run(command)
     assert result.succeeded, f"{name}: {command}: exit status {result.rc}\n{result.stdout}{result.stderr}"
     return str(result.stdout)
+
+
+_WATCH = """
+folder=$(mktemp -d)
+ip -oneline monitor link address route rule > $folder/ip & ip=$!
+nft monitor > $folder/nft & nft=$!
+told() { grep -q "$2" $folder/$1; }
+look() {
+  for try in $(seq 100); do
+    printf '%s\\n' "link add seen$1 type dummy" "link del seen$1" "rule add from 203.0.113.$1 table 9" "rule del from 203.0.113.$1 table 9" \
+      "address add 203.0.113.$1/32 dev lo" "address del 203.0.113.$1/32 dev lo" | ip -batch -
+    nft "add table inet seen$1; delete table inet seen$1"
+    if told ip ": seen$1:" && told ip "from 203.0.113.$1 " && told ip "inet 203.0.113.$1/" && told ip "local 203.0.113.$1 dev" \
+      && told nft "table inet seen$1"; then return; fi
+    sleep 0.1
+  done
+  echo "the monitors told of $(cat $folder/ip $folder/nft)" >&2
+  exit 1
+}
+look 1
+{ COMMAND; } > /dev/null
+look 2
+kill $ip $nft
+cat $folder/ip $folder/nft | grep -vE 'seen[12]|203[.]0[.]113[.][12]|^# new generation' || true
+"""
+
+
+def watched(name: str, command: str) -> str:
+    """What changed in the network of a host while a command ran: links, addresses, routes, rules and nftables, by their monitors.
+
+    Both were seen to tell of each kind of change, before and after: nothing told is nothing changed.
+    """
+    return do(name, _WATCH.replace("COMMAND", command))
 
 
 def ipvsadm(director: str) -> list[str]:
@@ -186,6 +222,11 @@ def inventory_without(folder: Path, group: str, name: str) -> Path:
     inventory = yaml.safe_load(INVENTORY.read_text(encoding="utf-8"))
     variables = inventory["all"]["children"][group]["hosts"].pop(name)
     inventory["all"].setdefault("hosts", {})[name] = variables
+    return inventory_of(folder, inventory)
+
+
+def inventory_of(folder: Path, inventory: dict[str, t.Any]) -> Path:
+    """The lab's inventory, changed, in a folder of its own."""
     # What it finds beside itself.
     for beside in ("group_vars", ".run"):
         (folder / beside).symlink_to(LAB / beside)

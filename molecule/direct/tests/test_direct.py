@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -12,15 +13,21 @@ from lvs_testing import (
     CHECKOUT,
     CLIENT,
     CLIENT6,
+    FILES,
+    INVENTORY,
     VIP,
     VIP6,
+    Site,
+    begin,
     client_seen,
     do,
+    inventory_of,
     inventory_without,
     ipvsadm,
     requests_through,
     site,
     url,
+    watched,
 )
 
 SERVERS = {"web1": "21", "web2": "22", "web3": "23"}
@@ -31,8 +38,8 @@ SERVER = """
 ip -o address show | grep -E 'lvs-|192[.]0[.]2[.]1[05]|:10/128' | sed 's/^[0-9]*: //; s/ *\\\\.*//'
 sysctl net.ipv4.conf.all.arp_ignore net.ipv4.conf.all.arp_announce net.ipv4.conf.back.rp_filter
 ip rule | grep -c 4780
-find /etc /usr/local /run -name 'lvs-ipvs*' -type f | sort
 """
+SERVER += FILES.replace(";", " -type f | sort")
 AS_BEFORE = [f"net.ipv4.conf.{name} = 0" for name in ("all.arp_ignore", "all.arp_announce", "back.rp_filter")]
 
 
@@ -106,11 +113,42 @@ def test_the_unit_makes_it_again_and_touches_nothing_that_is_right() -> None:
     )
     assert do("web1", SERVER) == before
     assert requests_through("client", VIP, 3) == {"web1": 1, "web2": 1, "web3": 1}
-    told = do(
-        "web1",
-        "ip monitor address link route rule & sleep 1; systemctl restart lvs-ipvs-real-server; kill $!",
-    )
-    assert told == ""
+    assert watched("web1", "systemctl restart lvs-ipvs-real-server") == ""
+
+
+def test_what_a_host_cannot_be_is_refused_with_its_name_and_the_option(tmp_path: Path) -> None:
+    text = yaml.safe_load(INVENTORY.read_text(encoding="utf-8"))
+    web = text["all"]["children"]["web"]["hosts"]
+    web["web1"]["lvs_address"] = "198.51.100.99"
+    web["web2"]["real_server_gateway"] = "203.0.113.1"
+    services = yaml.safe_load(SERVICES.read_text(encoding="utf-8"))["lvs_services"]
+    tunneled = {
+        "name": "tunneled",
+        "protocol": "tcp",
+        "address": "192.0.2.32",
+        "port": 80,
+        "forwarding": "tunnel",
+        "tunnel": {"type": "gue", "port": 6080},
+        "real_servers": [{"address": "198.51.100.23"}],
+    }
+    # A kernel without modules.
+    do("web3", "mv /lib/modules/$(uname -r) /lib/modules/hidden")
+    try:
+        run = begin("site", inventory=inventory_of(tmp_path, text), lvs_services=[*services, tunneled])
+        told, errors = run.communicate()
+    finally:
+        do("web3", "mv /lib/modules/hidden /lib/modules/$(uname -r)")
+    assert run.returncode != 0, errors
+    refused = Site(json.loads(told[told.find("{") :]))
+    messages = {name: result["msg"] for name, task, result in refused.tasks if result.get("failed")}
+    assert {name: " ".join(message.split()) for name, message in messages.items()} == {
+        "web1": "web1: lvs_address or lvs_address6: no interface of this host has 198.51.100.99",
+        "web2": "web2: real_server_gateway, lvs_gateway or the director's address: 203.0.113.1 is not on the network of 198.51.100.22",
+        "web3": "web3: lvs_services (tunneled).tunnel.type: gue needs the kernel module fou, which this kernel "
+        f"({do('web3', 'uname -r').strip()}) does not have",
+    }
+    assert refused.changed() == {}
+    assert requests_through("client", VIP, 3) == {"web1": 1, "web2": 1, "web3": 1}
 
 
 def test_what_leaves_the_inventory_leaves_the_hosts(tmp_path: Path) -> None:

@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import typing as t
 
 import pytest
-from lvs_testing import CHECKOUT, CLIENT, CLIENT6, VIP, client_seen, do, ipvsadm, requests_through, site, url
+from lvs_testing import CHECKOUT, CLIENT, CLIENT6, VIP, client_seen, do, ipvsadm, requests_through, site, url, watched
 
 SERVERS = {"web1": "21", "web2": "22", "web3": "23"}
 #: How each virtual address is reached: the way its real servers are written, and the words of ipvsadm.
@@ -30,6 +31,7 @@ nft list tables
 nft list table inet lvs_ipvs_real_server 2>/dev/null
 sysctl net.ipv4.conf.all.arp_ignore net.ipv4.conf.all.arp_announce net.ipv4.conf.all.rp_filter net.ipv4.conf.back.rp_filter
 ip rule; ip -6 rule
+ip route get 192.0.2.100; ip -6 route get 2001:db8:f::100; ip -6 route get 2001:db8:b::11
 """
 
 
@@ -70,30 +72,6 @@ def test_full_size_transfers_pass_both_ways_where_nobody_hears_of_the_mtu() -> N
     assert told.splitlines() == ["200 900000"] * len(TUNNELS) + ["200 10485760"] * len(TUNNELS)
 
 
-@pytest.mark.parametrize(
-    ("address", "words"),
-    [
-        ("192.0.2.31", "type ipip"),
-        ("192.0.2.33", "type gre ocsum"),
-    ],
-)
-def test_only_directors_are_heard(address: str, words: str) -> None:
-    """The client sends what a director would send."""
-    tunnel = (
-        f"ip route replace 198.51.100.21 via 192.0.2.21; modprobe -a ip_gre ipip; ip link add forged {words}"
-        f" remote 198.51.100.21 local {CLIENT}; ip link set forged up; ip route replace {address} dev forged src {CLIENT};"
-    )
-    ask = f"curl -s --connect-timeout 3 '{url(address)}' || echo nobody;"
-    try:
-        assert do("client", tunnel + ask).split() == ["nobody"]
-        # Nothing else is in the way.
-        do("web1", "nft delete table inet lvs_ipvs_real_server")
-        assert do("client", ask).split() == ["web1"]
-    finally:
-        do("web1", "systemctl restart lvs-ipvs-real-server")
-    assert do("client", ask + "ip link del forged").split() == ["nobody"]
-
-
 #: Sends a ping within GUE to web1, as a director would, and tells whether there was an answer. Not every kernel that takes
 #: packets out of GUE has tunnel devices that put them in.
 PING = f"""
@@ -113,16 +91,42 @@ try:
 except TimeoutError:
     print("nobody")
 """
+#: The client sends what a director would send: a device for each kind of tunnel, and the address that is asked through it.
+FORGED = {
+    "192.0.2.31": "type ipip remote 198.51.100.21 local 192.0.2.100",
+    "192.0.2.33": "type gre ocsum remote 198.51.100.21 local 192.0.2.100",
+    "192.0.2.34": "type ip6tnl mode any encaplimit none remote 2001:db8:b::21 local 2001:db8:f::100",
+    "2001:db8:f::33": "type ip6gre encaplimit none remote 2001:db8:b::21 local 2001:db8:f::100",
+    "2001:db8:f::34": "type sit remote 198.51.100.21 local 192.0.2.100",
+}
 
 
-def test_only_directors_are_heard_by_gue() -> None:
-    ping = f"ip route replace 198.51.100.21 via 192.0.2.21; python3 - <<'END'\n{PING}\nEND"
+def test_only_directors_are_heard() -> None:
+    forge = "modprobe -a ipip ip_gre ip6_tunnel ip6_gre sit; ip route replace 198.51.100.21 via 192.0.2.21;"
+    forge += "ip route replace 2001:db8:b::21 via 2001:db8:f::21;"
+    for number, (address, words) in enumerate(FORGED.items()):
+        source = CLIENT6 if ":" in address else CLIENT
+        forge += f"ip link add forged{number} {words}; ip link set forged{number} up;"
+        forge += f"ip route replace {address} dev forged{number} src {source};"
+    ask = "".join(
+        f"echo {address} $(curl -s --connect-timeout 3 '{url(address)}' || echo nobody) &" for address in FORGED
+    )
+    ask += f"echo GUE $(python3 - <<'END'\n{PING}\nEND\n) & wait"
+    everything = [*FORGED, "GUE"]
+
+    def answers() -> dict[str, str]:
+        return dict(line.split() for line in do("client", ask).splitlines())
+
+    do("client", forge)
     try:
-        assert do("client", ping).split() == ["nobody"]
+        assert answers() == dict.fromkeys(everything, "nobody")
+        # Nothing else is in the way.
         do("web1", "nft delete table inet lvs_ipvs_real_server")
-        assert do("client", ping).split() == ["192.0.2.32"]
+        assert answers() == {**dict.fromkeys(FORGED, "web1"), "GUE": "192.0.2.32"}
     finally:
         do("web1", "systemctl restart lvs-ipvs-real-server")
+    assert answers() == dict.fromkeys(everything, "nobody")
+    do("client", "".join(f"ip link del forged{number};" for number in range(len(FORGED))))
 
 
 def test_a_boot_brings_all_of_it_back() -> None:
@@ -137,6 +141,8 @@ def test_a_boot_brings_all_of_it_back() -> None:
         "size set 1440",
     ):
         assert part in before
+    # Nothing begins from a virtual address.
+    assert re.findall(r" src (\S+)", before) == ["192.0.2.21", "2001:db8:f::21", "2001:db8:b::21"]
     subprocess.run([CHECKOUT / "tests" / "lab" / "lab", "reboot", "web1"], check=True)
     do("web1", "systemctl is-system-running --wait || true")
     assert do("web1", "systemctl --failed --quiet") == ""
@@ -145,12 +151,18 @@ def test_a_boot_brings_all_of_it_back() -> None:
 
 
 def test_a_second_start_touches_nothing() -> None:
+    assert watched("web1", "systemctl restart lvs-ipvs-real-server") == ""
+
+
+def test_rules_come_back_when_the_firewall_of_the_host_forgets_them() -> None:
+    unit = "systemctl start lvs-ipvs-real-server"
     told = do(
         "web1",
-        "ip monitor address link route rule & one=$!; nft monitor & two=$!; sleep 1;"
-        " systemctl restart lvs-ipvs-real-server; kill $one $two",
+        f"systemctl start nftables; systemctl restart nftables; {unit}; nft list tables;"
+        f" systemctl stop nftables; nft list tables; echo stopped; {unit}; nft list tables",
     )
-    assert told == ""
+    table = "table inet lvs_ipvs_real_server"
+    assert told.splitlines() == ["table inet filter", table, "stopped", table]
 
 
 BY = {"masquerade": "-m", "direct": "-g", "tunnel": "-i"}
