@@ -3,16 +3,19 @@
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 
-from lvs_testing import CHECKOUT, VIP, do, url
+from lvs_testing import CHECKOUT, INVENTORY, VIP, do, url
 
 #: All that the kernel forgets, each told by a tool that is none of ours.
 DIRECTOR = """
 ipvsadm -Sn | sort
 ipvsadm -Ln --thresholds | awk '/->/ {print $2, $3, $4}' | sort
 ipvsadm -L --timeout
+ipvsadm -L --daemon
 sysctl net.ipv4.ip_forward net.ipv6.conf.all.forwarding net.ipv4.vs
 ip -o address show dev front | sed 's/^[0-9]*: //; s/ *\\\\.*//' | sort
 nft list ruleset
@@ -31,7 +34,19 @@ def reboot(name: str) -> None:
     do(name, "systemctl is-system-running --wait || true")
 
 
+def sync_daemons(state: str) -> None:
+    """As the role keepalived has them run, which this inventory does not use."""
+    daemons = [{"role": role, "interface": "back", "id": 7} for role in ("master", "backup")]
+    options = {"daemons": daemons, "state": state, "record": "/var/lib/lvs.ipvs/sync_daemons.json"}
+    subprocess.run(
+        ["ansible", f"--inventory={INVENTORY}", "lb1", "-m", "lvs.ipvs.sync_daemon", "-a", json.dumps(options)],
+        env={**os.environ, "ANSIBLE_CONFIG": str(CHECKOUT / "ansible.cfg")},
+        check=True,
+    )
+
+
 def test_a_director_comes_back_as_it_was() -> None:
+    sync_daemons("present")
     before = do("lb1", DIRECTOR)
     for part in (
         "-A -f 7 -6 -s rr -p 300",
@@ -40,6 +55,8 @@ def test_a_director_comes_back_as_it_was() -> None:
         "net.ipv4.vs.conntrack = 1",
         f"inet {VIP}/32",
         "8000-8010",
+        "master sync daemon (mcast=back, syncid=7",
+        "backup sync daemon (mcast=back, syncid=7",
     ):
         assert part in before
     with ThreadPoolExecutor() as threads:
@@ -53,6 +70,7 @@ def test_a_director_comes_back_as_it_was() -> None:
     assert not [line for line in silent if "refused" in line or "reset" in line], told
     assert do("lb1", "systemctl --failed --quiet; systemctl is-active lvs-ipvs").split() == ["active"]
     assert do("lb1", DIRECTOR) == before
+    sync_daemons("absent")
 
 
 def test_neither_stop_nor_restart_touches_the_table() -> None:
