@@ -94,7 +94,7 @@ def sync_daemons(record: str) -> Steps:
 
 
 def addresses(record: str) -> Steps:
-    """Put back the addresses of a record of the module virtual_address."""
+    """Put back the addresses of a record of the module virtual_address that nobody else on their link has by now."""
     return virtual_address.restore(record).steps
 
 

@@ -37,7 +37,7 @@ _PACKAGE = _restore.__name__.rpartition(".")[0]
 # Addresses go by an interface that network services are still at work on until the network is online: those
 # remove what they do not know. What flushes tables at its start has to come before, and keepalived, which takes
 # over, after. There is no ExecStop: what runs is left alone by a stop, and so by a restart.
-# The kernel loads its modules itself, so they need no capability here.
+# The kernel loads its modules itself, so they need no capability here. To ask a link who has an address needs a raw socket.
 _UNIT = """\
 # Written by the Ansible module lvs.ipvs.restore_unit. SPDX-License-Identifier: GPL-3.0-or-later
 [Unit]
@@ -50,7 +50,7 @@ Before=keepalived.service
 Type=oneshot
 RemainAfterExit=yes
 ExecStart={command}
-CapabilityBoundingSet=CAP_NET_ADMIN
+CapabilityBoundingSet=CAP_NET_ADMIN CAP_NET_RAW
 NoNewPrivileges=yes
 ProtectSystem=strict
 ProtectHome=yes

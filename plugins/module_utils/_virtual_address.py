@@ -15,6 +15,7 @@ from ansible_collections.lvs.ipvs.plugins.module_utils import _address as addres
 from ansible_collections.lvs.ipvs.plugins.module_utils import _model as model
 from ansible_collections.lvs.ipvs.plugins.module_utils import _neighbour as neighbour
 from ansible_collections.lvs.ipvs.plugins.module_utils._address import Address, Host, Owned, Plan
+from ansible_collections.lvs.ipvs.plugins.module_utils._kernel import Stopped
 from ansible_collections.lvs.ipvs.plugins.module_utils._model import InvalidValue
 from ansible_collections.lvs.ipvs.plugins.module_utils._record import locked_record, read_record, write_record
 from ansible_collections.lvs.ipvs.plugins.module_utils._rtnetlink import RouteNetlink
@@ -47,9 +48,36 @@ def reconcile(decide: Decide, record: str | None = None, check_mode: bool = Fals
     return plan
 
 
+class AddressesTaken(Stopped):
+    """Addresses that others have: the rest was put back."""
+
+    def __init__(self, done: t.Sequence[object], taken: t.Mapping[str, str]) -> None:
+        super().__init__(done, taken)
+        self.taken = taken
+
+    def __str__(self) -> str:
+        return f"{'; '.join(self.taken.values())}: this host stays without; {len(self.done)} steps were done"
+
+
 def restore(record: str) -> Plan:
-    """Put back what a record holds, as after a reboot. Removes nothing."""
-    return reconcile(lambda host, owned: address.plan_present(host, owned, owned.addresses, owned.dummies), record)
+    """Put back what a record holds, as after a reboot, but for addresses that others on their link have. Removes nothing.
+
+    Raises AddressesTaken at the end. They stay in the record.
+    """
+    taken: dict[str, str] = {}
+
+    def decide(host: Host, owned: Owned) -> Plan:
+        plan = address.plan_present(host, owned, owned.addresses, owned.dummies)
+        taken.update(_taken(host, plan))
+        if not taken:
+            return plan
+        free = [there for there in owned.addresses if there.address not in taken]
+        return address.plan_present(host, owned, free, owned.dummies)
+
+    plan = reconcile(decide, record)
+    if taken:
+        raise AddressesTaken(plan.steps, taken)
+    return plan
 
 
 def virtual_address(module: AnsibleModule) -> Result:
@@ -80,18 +108,23 @@ def virtual_address(module: AnsibleModule) -> Result:
 
 
 def _refuse_taken(host: Host, named: t.Sequence[Address], plan: Plan) -> None:
-    """Refuse an address that another host on the link answers for. What this host has already is not asked for."""
+    """Refuse an address that another host on the link answers for."""
+    taken = _taken(host, plan)
+    for index, wanted in enumerate(named):
+        if wanted.address in taken:
+            raise InvalidValue(f"addresses[{index}]", taken[wanted.address])
+
+
+def _taken(host: Host, plan: Plan) -> dict[str, str]:
+    """The new addresses that another host on the link answers for, and who. What this host has already is not asked for."""
     here = {there.address for there in host.addresses}
     new: dict[str, list[str]] = {}
     for step in plan.steps:
         link = host.links.get(step.interface)
         if step.action == address.ADD and step.address and step.address.address not in here and link and link.up:
             new.setdefault(step.interface, []).append(step.address.address)
-    for interface, asked in new.items():
-        taken = neighbour.holders(interface, asked)
-        for index, wanted in enumerate(named):
-            if wanted.address in taken:
-                raise InvalidValue(
-                    f"addresses[{index}]",
-                    f"{wanted.address} is in use: {taken[wanted.address] or 'another host'} answers for it on the link of {interface}",
-                )
+    return {
+        wanted: f"{wanted} is in use: {mac or 'another host'} answers for it on the link of {interface}"
+        for interface, asked in new.items()
+        for wanted, mac in neighbour.holders(interface, asked).items()
+    }

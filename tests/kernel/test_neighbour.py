@@ -7,11 +7,12 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ansible_collections.lvs.ipvs.plugins.module_utils import _neighbour
+from ansible_collections.lvs.ipvs.plugins.module_utils import _neighbour, _restore
 
 from .conftest import ModuleFailed
 
@@ -91,3 +92,26 @@ def test_who_does_not_answer_does_not_have_it(other: Callable[..., None], module
 
 def test_a_link_of_nobody(module: Module) -> None:
     assert module("virtual_address", addresses=["192.0.2.10"], interface="lo", probe=True)["changed"]
+
+
+@pytest.mark.parametrize("vip", ["192.0.2.10", "2001:db8:f::10"])
+def test_a_boot_leaves_out_what_another_has_by_now(
+    vip: str, other: Callable[..., None], module: Module, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = tmp_path / "addresses.json"
+    module("virtual_address", addresses=[vip, "192.0.2.9"], interface="front", record=str(record))
+    for address in (vip, "192.0.2.9"):
+        ip("address", "del", address, "dev", "front")
+    other("ip", "address", "add", vip, "dev", "wire", *(["nodad"] if ":" in vip else []))
+    for steps in (1, 0):
+        assert _restore.main(["--addresses", str(record)]) == 1
+        failure = capsys.readouterr().err
+        assert failure == (
+            f"addresses of {record}: {vip} is in use: {MAC} answers for it on the link of front: this host stays without;"
+            f" {steps} steps were done\n"
+        )
+    # It is still known: the boot after the other has let go brings it back.
+    other("ip", "address", "del", vip, "dev", "wire")
+    assert _restore.main(["--addresses", str(record)]) == 0
+    assert capsys.readouterr().out == f"add {vip} to front\n"
+    assert vip in ip("address", "show", "dev", "front")
