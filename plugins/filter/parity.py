@@ -10,7 +10,7 @@ import typing as t
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.lvs.ipvs.plugins.module_utils import _cluster, _director, _parity, _status
+from ansible_collections.lvs.ipvs.plugins.module_utils import _cluster, _director, _parity, _proof, _status
 from ansible_collections.lvs.ipvs.plugins.module_utils._model import InvalidValue, boolean
 from ansible_collections.lvs.ipvs.plugins.plugin_utils._lazy import accept_lazy_markers
 
@@ -61,6 +61,18 @@ def parity(
 
 
 @accept_lazy_markers
+def unanswered(
+    declared: t.Any, groups: _cluster.Groups, hostvars: _cluster.HostVars, failures: t.Sequence[t.Mapping[str, t.Any]]
+) -> list[str]:
+    """Who got no weight, for they do not answer."""
+    try:
+        cluster = _cluster.services(declared, groups, hostvars) if failures else []
+        return _parity.unanswered(cluster, _proof.parse_failures(failures))
+    except (_cluster.ClusterError, InvalidValue) as error:
+        raise AnsibleFilterError(str(error)) from error
+
+
+@accept_lazy_markers
 def status(
     declared: t.Any,
     host: str,
@@ -87,4 +99,4 @@ class FilterModule:
     """What Ansible asks a filter file for."""
 
     def filters(self) -> dict[str, t.Callable[..., t.Any]]:
-        return {"parity": parity, "status": status, "status_lines": status_lines}
+        return {"parity": parity, "status": status, "status_lines": status_lines, "unanswered": unanswered}

@@ -50,6 +50,8 @@ class Told(t.NamedTuple):
     vip_interface: str | None
     #: Names of IPVS in this kernel, of those that were asked for.
     symbols: frozenset[str]
+    #: Whether IPVS is loaded, or there is a module to load.
+    ipvs: bool = True
 
 
 def parse_told(lines: t.Iterable[str]) -> Told:
@@ -58,6 +60,7 @@ def parse_told(lines: t.Iterable[str]) -> Told:
     settings, mtu, routes = set(), {}, {}
     vip_interface = None
     symbols = set()
+    ipvs = True
     for line in lines:
         setting = re.match(r"/proc/sys/net/ipv4/vs/(\w+):", line)
         link = re.match(r"/sys/class/net/([^/]+)/mtu:(\d+)", line)
@@ -70,6 +73,8 @@ def parse_told(lines: t.Iterable[str]) -> Told:
             kernel = tuple(int(number) for number in re.findall(r"\d+", words[1])[:2])
         elif line.startswith("symbol "):
             symbols.add(words[1])
+        elif line == "no module ip_vs":
+            ipvs = False
         elif line.startswith("network ") and "dev" in words:
             # Of the networks that hold an address, the narrowest comes last.
             vip_interface = words[words.index("dev") + 1]
@@ -79,7 +84,7 @@ def parse_told(lines: t.Iterable[str]) -> Told:
             if via in ("inet", "inet6"):
                 via = words[words.index("via") + 2]
             routes[words[2 if local else 1]] = Route(words[words.index("dev") + 1], via, local)
-    return Told(kernel, frozenset(settings), mtu, routes, vip_interface, frozenset(symbols))
+    return Told(kernel, frozenset(settings), mtu, routes, vip_interface, frozenset(symbols), ipvs)
 
 
 class Wishes(t.NamedTuple):
@@ -102,6 +107,8 @@ class Director(t.NamedTuple):
     vip_interface: str
     #: Rules for nft --file; empty if nothing is to be marked.
     marks: str
+    #: For each service by firewall mark one of the destinations that are marked for it, as lvs.ipvs.table takes them to probe.
+    marked: list[dict[str, t.Any]]
     #: Real servers that are sent packets as they came, whose routes matter.
     reached: list[str]
 
@@ -111,6 +118,12 @@ def director(
 ) -> Director:
     """All of it."""
     refused: list[str] = []
+    if not told.ipvs:
+        release = ".".join(map(str, told.kernel))
+        refused.append(
+            f"lvs_services: the kernel of {host} ({release}) has no IPVS: ip_vs is neither loaded, nor is there a module to load "
+            "(a kernel package with extra modules may have it; a container needs it loaded on its host)"
+        )
     vips = _cluster.vips(cluster) if host == wishes.vip_holder else []
     # Without an address, any interface will do.
     interface = wishes.vip_interface or (told.vip_interface or "" if vips else "lo")
@@ -139,6 +152,7 @@ def director(
         sysctls(cluster, host, groups, wishes, told),
         interface,
         marks(cluster),
+        marked(cluster),
         list(dict.fromkeys(reached)),
     )
 
@@ -280,6 +294,17 @@ _RULES = """\
 table inet lvs_ipvs
 delete table inet lvs_ipvs
 """
+
+
+def marked(cluster: t.Iterable[_cluster.Service]) -> list[dict[str, t.Any]]:
+    """An example of what is marked for each service, of TCP if there is any."""
+    examples = []
+    for service in cluster:
+        for mark in sorted(service.marks, key=lambda mark: mark.protocol != "tcp")[:1]:
+            port = mark.ports[0][0] if mark.ports else 0
+            words = {"protocol": mark.protocol, "address": mark.address, "port": port}
+            examples.append({"fwmark": service.value.key.fwmark, **words})
+    return examples
 
 
 def marks(cluster: t.Iterable[_cluster.Service]) -> str:

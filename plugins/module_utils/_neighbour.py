@@ -30,8 +30,17 @@ _SOLICITED_NODE = bytes.fromhex("ff0200000000000000000001ff")
 Answer = tuple[bytes, bytes]
 
 
-def holders(interface: str, addresses: t.Iterable[str]) -> dict[str, str]:
-    """The MAC addresses of those that answer for an address; this host itself does not. Raises OSError."""
+def has_neighbours(interface: str) -> bool:
+    """Whether hosts on the link of an interface are told apart by MAC addresses."""
+    return _link(interface)[0] == _ARPHRD_ETHER
+
+
+def holders(interface: str, addresses: t.Iterable[str], source: str = "") -> dict[str, str]:
+    """The MAC addresses of those that answer for an address; this host itself does not. Raises OSError.
+
+    ``source`` is an IPv4 address of this host, for those who answer only to neighbours of their network; who hears
+    it may remember it. Without, they learn nothing that might be wrong.
+    """
     wanted = {socket.inet_pton(_family(address), address): address for address in addresses}
     found: dict[str, str] = {}
     with contextlib.ExitStack() as stack:
@@ -40,6 +49,8 @@ def holders(interface: str, addresses: t.Iterable[str]) -> dict[str, str]:
             mine = [packed for packed, address in wanted.items() if _family(address) == kind.family]
             if mine:
                 asker = kind(interface, mine)
+                if source and kind.family == _family(source):
+                    asker.source = socket.inet_pton(kind.family, source)
                 stack.callback(asker.socket.close)
                 askers.append(asker)
         ready = stack.enter_context(selectors.DefaultSelector())
@@ -58,6 +69,14 @@ def holders(interface: str, addresses: t.Iterable[str]) -> dict[str, str]:
     return found
 
 
+def _link(interface: str) -> tuple[int, bytes]:
+    """The kind of a link, and the interface's address on it."""
+    with socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, 0) as packets:
+        packets.bind((interface, 0))
+        _name, _protocol, _packet, hardware, mac = packets.getsockname()
+    return hardware, mac
+
+
 def _family(address: str) -> int:
     return socket.AF_INET6 if ":" in address else socket.AF_INET
 
@@ -67,13 +86,13 @@ class _Asker:
 
     family: int
     socket: socket.socket
+    #: Of ARP; a neighbour solicitation has the kernel's choice.
+    source: bytes = bytes(4)
 
     def __init__(self, interface: str, addresses: t.Sequence[bytes]) -> None:
         self.interface = interface
         self.addresses = addresses
-        with socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, 0) as packets:
-            packets.bind((interface, 0))
-            _name, _protocol, _packet, hardware, self.mac = packets.getsockname()
+        hardware, self.mac = _link(interface)
         if hardware != _ARPHRD_ETHER:
             # Such as lo: there is nobody to ask.
             self.addresses = ()
@@ -95,8 +114,7 @@ class _Arp(_Asker):
 
     def ask(self) -> None:
         for address in self.addresses:
-            # From no address: who hears it learns nothing that might be wrong.
-            probe = _ARP.pack(_ARPHRD_ETHER, _ETH_P_IP, 6, 4, 1, self.mac, bytes(4), bytes(6), address)
+            probe = _ARP.pack(_ARPHRD_ETHER, _ETH_P_IP, 6, 4, 1, self.mac, self.source, bytes(6), address)
             self.socket.sendto(probe, (self.interface, _ETH_P_ARP, 0, 0, b"\xff" * 6))
 
     def hear(self) -> Answer | None:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import typing as t
 from collections.abc import Mapping
 
-from ansible_collections.lvs.ipvs.plugins.module_utils import _cluster, _drain, _model, _options
+from ansible_collections.lvs.ipvs.plugins.module_utils import _cluster, _drain, _model, _options, _proof
 from ansible_collections.lvs.ipvs.plugins.module_utils._model import (
     Entry,
     RealServer,
@@ -39,6 +39,8 @@ class Reading(t.NamedTuple):
     drains: _drain.Drains
     #: Of keepalived's unit, in systemd's words; nothing if nobody asked.
     keepalived: str = ""
+    #: Real servers that have no weight, for they did not answer a moment ago.
+    unanswered: frozenset[_drain.DrainKey] = frozenset()
 
 
 class Finding(t.NamedTuple):
@@ -76,6 +78,7 @@ def read(words: t.Mapping[str, t.Any]) -> Reading:
         frozenset(_model.address("addresses", address) for address in words["addresses"]),
         _drain.parse_register(words.get("drains") or {}, "drains").drains,
         words.get("keepalived") or "",
+        frozenset(_proof.parse_failures(words.get("unanswered") or [])),
     )
 
 
@@ -188,7 +191,8 @@ def wanted(cluster: t.Iterable[_cluster.Service], reading: Reading) -> _Wanted:
     drains = _drain.joined(reading.drains, by_module, reading.table)
     # Who is drained is to be so.
     declared.update(_drain.held(by_module, drains))
-    return _Wanted(declared, {**_of_checked(cluster, drains), **drains})
+    silent = [key for key in reading.unanswered if _drain.live(declared, key)]
+    return _Wanted(_proof.without_weight(declared, silent), {**_of_checked(cluster, drains), **drains})
 
 
 def _of_checked(cluster: t.Iterable[_cluster.Service], drains: _drain.Drains) -> _drain.Drains:
@@ -201,6 +205,17 @@ def _of_checked(cluster: t.Iterable[_cluster.Service], drains: _drain.Drains) ->
         for member in service.members
         if member.value.key.address in hosts
     }
+
+
+def unanswered(cluster: t.Iterable[_cluster.Service], failures: t.Mapping[_drain.DrainKey, str]) -> list[str]:
+    """Who got no weight, for they do not answer, by the names of the inventory."""
+    services = {service.value.key: service for service in cluster}
+    lines = []
+    for (key, server), reason in failures.items():
+        hosts = [member.host for member in services[key].members if member.value.key == server and member.host]
+        whom = f"{hosts[0]} ({server})" if hosts else str(server)
+        lines.append(f"{services[key].name} ({key}): real server {whom}: stays at weight 0: {reason}")
+    return lines
 
 
 def _services(expected: Expected, director: str, readings: t.Mapping[str, Reading | None]) -> t.Iterator[Finding]:

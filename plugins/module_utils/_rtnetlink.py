@@ -16,12 +16,13 @@ import typing as t
 
 from ansible_collections.lvs.ipvs.plugins.module_utils import _address as address
 from ansible_collections.lvs.ipvs.plugins.module_utils._address import Address, Host, Link, Step
-from ansible_collections.lvs.ipvs.plugins.module_utils._kernel import Stopped
+from ansible_collections.lvs.ipvs.plugins.module_utils._kernel import KernelError, Stopped
 from ansible_collections.lvs.ipvs.plugins.module_utils._pyroute2 import IPRoute, NetlinkError, require_pyroute2
 
 #: From linux/if.h, if_addr.h, rtnetlink.h.
 IFF_UP = 0x1
 IFA_F_NODAD = 0x02
+RTN_LOCAL = 2
 RT_SCOPE_UNIVERSE = 0
 RT_SCOPE_HOST = 254
 #: A lifetime in seconds that never ends.
@@ -66,6 +67,22 @@ def _reason(step: Step, error: Exception) -> str:
     return os.strerror(code)
 
 
+class Unreachable(KernelError):
+    """The kernel knows no way to an address."""
+
+
+class Route(t.NamedTuple):
+    """How this host reaches an address."""
+
+    interface: str
+    #: The address that the host's own packets on this way bear; empty if it has none that fits.
+    source: str
+    #: The router that is asked; empty if the address is on a link of the host.
+    gateway: str = ""
+    #: Whether the address is this host's own.
+    local: bool = False
+
+
 class RouteNetlink:
     """Links and addresses of the network namespace in which it is opened."""
 
@@ -95,6 +112,21 @@ class RouteNetlink:
             if message["index"] in names:
                 addresses.append(_address(names[message["index"]], message))
         return Host(links, tuple(addresses), _has_ipv6("default"))
+
+    def route(self, destination: str) -> Route:
+        """The way to an address. Raises Unreachable."""
+        family = socket.AF_INET6 if ":" in destination else socket.AF_INET
+        try:
+            (message, *_more) = self._route.route("get", dst=destination, family=family)
+        except NetlinkError as error:
+            raise Unreachable(f"no route: {os.strerror(error.code).lower()}") from None
+        index = message.get_attr("RTA_OIF")
+        return Route(
+            socket.if_indextoname(index) if index else "",
+            message.get_attr("RTA_PREFSRC") or "",
+            message.get_attr("RTA_GATEWAY") or "",
+            message["type"] == RTN_LOCAL,
+        )
 
     def apply(self, steps: t.Sequence[Step]) -> None:
         """Carry out a plan in order. Raises AddressStepFailed at the first step that fails."""

@@ -16,6 +16,8 @@ import typing as t
 from ansible_collections.lvs.ipvs.plugins.module_utils import _drain as drain
 from ansible_collections.lvs.ipvs.plugins.module_utils import _model as model
 from ansible_collections.lvs.ipvs.plugins.module_utils import _options as options
+from ansible_collections.lvs.ipvs.plugins.module_utils import _proof as proof
+from ansible_collections.lvs.ipvs.plugins.module_utils._drain import DrainKey
 from ansible_collections.lvs.ipvs.plugins.module_utils._drain_record import DrainRecord
 from ansible_collections.lvs.ipvs.plugins.module_utils._kernel import Kernel, KernelError, Stopped
 from ansible_collections.lvs.ipvs.plugins.module_utils._model import Entry, InvalidValue, ServiceKey, Table
@@ -177,6 +179,7 @@ def table(module: AnsibleModule) -> Result:
         raise InvalidValue("record", "is required with purge owned: it says what is ours")
     if not 0 <= params["purge_limit"] <= 100:
         raise InvalidValue("purge_limit", f"{params['purge_limit']} is not from 0 to 100")
+    wishes = proof.parse_wishes(params["probe"])
     writing = bool(record) and not module.check_mode
     with contextlib.ExitStack() as stack:
         if writing:
@@ -189,8 +192,14 @@ def table(module: AnsibleModule) -> Result:
         have = kernel.read(want)
         drained = drain.joined(register.drains, want, have)
         held = drain.held(want, drained)
+        proven: Result = {}
+        if wishes:
+            failures, proven = _prove(wishes, have, held)
+            # So it is recorded, too: a boot brings back what was applied.
+            want, held = (proof.without_weight(table, failures) for table in (want, held))
         disposable: Table = {"none": {}, "owned": owned, "all": have}[params["purge"]]
         change = _change(module, kernel, have, held, disposable, paths.__getitem__)
+        change.result.update(proven)
         _refuse_a_large_purge(have, drain.with_removed(change.after, drained), disposable, params["purge_limit"])
         if writing:
             # Should this run die half way, the next one knows all that may be ours.
@@ -211,6 +220,30 @@ def table(module: AnsibleModule) -> Result:
         if writing and present(claim, then) != owned:
             _own(record, present(claim, then))
     return change.result
+
+
+def _prove(wishes: proof.Wishes, have: Table, want: Table) -> tuple[list[DrainKey], Result]:
+    """Have real servers that are to get weight prove that they answer: those that do not, and what to report."""
+    demand = proof.demand(have, want, wishes.marked)
+    outcome: dict[proof.Proof, str | None] = {}
+    if demand.proofs:
+        # Not at the top: few calls need it, and each pays for what it loads.
+        from ansible_collections.lvs.ipvs.plugins.module_utils import _probe as probe
+
+        outcome = probe.ask(demand.proofs.values(), wishes.timeout)
+    failures = {key: reason for key, asked in demand.proofs.items() if (reason := outcome.get(asked))}
+    beyond = [*demand.beyond, *(key for key, asked in demand.proofs.items() if outcome.get(asked, "") is None)]
+    result = {
+        "unanswered": proof.format_failures(failures),
+        "unprobed": [drain.told(key) for key in beyond],
+    }
+    if failures and wishes.on_failure == "fail":
+        told = "; ".join(f"{drain.told(key)}: {reason}" for key, reason in list(failures.items())[:SERVICES_SHOWN])
+        raise Failure(
+            f"probe: {len(failures)} real servers do not answer, and nothing is changed: {told}",
+            {"changed": False, **report([]), **result},
+        )
+    return list(failures), result
 
 
 def _refuse_a_large_purge(have: Table, then: Table, disposable: Table, limit: int) -> None:

@@ -149,6 +149,57 @@ options:
       - Without it, a drained real server gets the weight that O(services) says.
       - A drain is forgotten when its real server is no longer listed, and O(purge) removed it.
     type: path
+  probe:
+    description:
+      - Have a real server prove that it answers before it first gets weight here, which is when it is to get weight, and is not
+        in the table or has weight 0 there. Who is drained is not asked. Without this option, nobody is.
+      - With C(forwarding=masquerade) a TCP service is proven by a connection from this host to the address and port of the real
+        server. With C(forwarding=direct) and C(forwarding=tunnel) it is proven by a SYN to the virtual address, sent the way
+        IPVS sends it, from an address of this host. A reset ends what that began.
+      - With C(forwarding=direct) and C(forwarding=tunnel), services of other protocols than TCP, for every port, or with
+        O(services[].one_packet=true) are proven by an ICMP echo request to the virtual address, sent in the same way. That
+        proves the way, and not that the service answers.
+      - Nothing can be proven of other services than TCP with C(forwarding=masquerade), nor of services by
+        O(services[].fwmark) that O(probe.marked) does not know. Their real servers get their weight without.
+      - All are asked at the same time, up to 500. Asking changes nothing, and is done in check mode, too.
+    type: dict
+    suboptions:
+      on_failure:
+        description:
+          - What follows when some do not answer.
+          - With V(continue) they are applied with weight 0, and so recorded in O(record), and the rest of the table as it is
+            listed. The next run asks them again.
+          - With V(fail) the module fails, and changes nothing at all.
+        type: str
+        choices: [continue, fail]
+        default: continue
+      timeout:
+        description: Seconds to wait for answers, above 0 and at most 60.
+        type: float
+        default: 2
+      marked:
+        description: For services by O(services[].fwmark), one of the destinations whose packets are marked for them.
+        type: list
+        elements: dict
+        default: []
+        suboptions:
+          fwmark:
+            description: The firewall mark of the service.
+            type: int
+            required: true
+          protocol:
+            description: The protocol of the packets.
+            type: str
+            choices: [tcp, udp, sctp]
+            required: true
+          address:
+            description: Their destination, of the family of the service.
+            type: str
+            required: true
+          port:
+            description: Their destination port. V(0) means every port.
+            type: int
+            required: true
 seealso:
   - module: lvs.ipvs.drain
   - module: lvs.ipvs.table_info
@@ -181,6 +232,19 @@ EXAMPLES = r"""
     record: /var/lib/lvs.ipvs/table.json
     drains: /var/lib/lvs.ipvs/drains.json
 
+- name: A service whose real servers get no weight before they answer
+  lvs.ipvs.table:
+    services:
+      - protocol: tcp
+        address: 192.0.2.10
+        port: 443
+        forwarding: direct
+        real_servers:
+          - address: 198.51.100.21
+          - address: 198.51.100.22
+    probe:
+      on_failure: continue
+
 - name: Exactly this table
   lvs.ipvs.table:
     services: []
@@ -194,6 +258,35 @@ held:
   type: list
   elements: str
   sample: ["real server 198.51.100.21:80 of service tcp 192.0.2.10:80"]
+unanswered:
+  description: The real servers that got no weight, for they did not answer, and why. With O(probe.on_failure=fail), also of a failure.
+  returned: if O(probe) is given
+  type: list
+  elements: dict
+  contains:
+    service:
+      description: The key of the service, as in O(services).
+      type: dict
+    address:
+      description: The address of the real server.
+      type: str
+    port:
+      description: Its port.
+      type: int
+    reason:
+      description: What came of asking it.
+      type: str
+  sample:
+    - service: {protocol: tcp, address: 192.0.2.10, port: 80}
+      address: 198.51.100.21
+      port: 80
+      reason: connection refused
+unprobed:
+  description: The real servers that got weight for the first time, and could not be asked to prove anything.
+  returned: if O(probe) is given
+  type: list
+  elements: str
+  sample: ["real server 198.51.100.21:53 of service udp 192.0.2.10:53"]
 steps:
   description:
     - The steps that were taken, or would be in check mode, in order; each is one message to the kernel.
@@ -211,7 +304,7 @@ step_count:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.lvs.ipvs.plugins.module_utils import _run
+from ansible_collections.lvs.ipvs.plugins.module_utils import _proof, _run
 
 
 @_run.without_collection()
@@ -224,6 +317,7 @@ def main() -> None:
             "purge_limit": {"type": "int", "default": 100},
             "record": {"type": "path"},
             "drains": {"type": "path"},
+            "probe": {"type": "dict", "options": _proof.spec()},
         },
         required_if=[("purge", "owned", ["record"])],
         supports_check_mode=True,

@@ -95,6 +95,8 @@ class Fleet:
             "ansible_python_interpreter": sys.executable,
             "ansible_pipelining": True,
             "director_vip_holder": "",
+            # Their real servers are addresses of nobody.
+            "director_probe": "none",
             **variables,
         }
         own = {name: {"fleet_door": str(ROOT / name / "sh"), "lvs_cluster": name} for name in self.names}

@@ -151,6 +151,23 @@ def test_what_a_host_cannot_be_is_refused_with_its_name_and_the_option(tmp_path:
     assert requests_through("client", VIP, 3) == {"web1": 1, "web2": 1, "web3": 1}
 
 
+def test_who_does_not_answer_gets_weight_once_it_does() -> None:
+    services = yaml.safe_load(SERVICES.read_text(encoding="utf-8"))["lvs_services"]
+    server = "-a -t 192.0.2.10:80 -r 198.51.100.21:80 -g -w"
+    # As one that is new.
+    do("lb1", f"ipvsadm {server.replace('-a', '-e')} 0")
+    do("web1", "systemctl stop nginx")
+    run = site(services, limit="lb1")
+    (told,) = [result["msg"] for _name, task, result in run.tasks if "Say which real servers" in task]
+    assert told[:-1] == [
+        "web (tcp 192.0.2.10:80): real server web1 (198.51.100.21:80): stays at weight 0: connection refused"
+    ]
+    assert f"{server} 0" in ipvsadm("lb1")
+    do("web1", "systemctl start nginx")
+    site(services, limit="lb1")
+    assert f"{server} 1" in ipvsadm("lb1")
+
+
 def test_what_leaves_the_inventory_leaves_the_hosts(tmp_path: Path) -> None:
     # Of others, and like ours.
     do("web2", f"ip link add lvs-theirs type dummy; ip address add {SHOP}/32 dev lo")

@@ -19,7 +19,7 @@ Findings = collections.abc.Iterator[str]
 UTILS = "ansible_collections.lvs.ipvs.plugins.module_utils"
 PURE = {
     *("_address", "_adopt", "_cluster", "_connections", "_director", "_drain", "_health_check", "_ipvsadm"),
-    *("_keepalived", "_model", "_operation", "_options", "_parity", "_plan", "_status", "_wire"),
+    *("_keepalived", "_model", "_operation", "_options", "_parity", "_plan", "_proof", "_segments", "_status", "_wire"),
 }
 # What a pure file may import: nothing here reaches the world outside.
 HARMLESS = {

@@ -37,6 +37,7 @@ def test_the_role_gets_what_it_needs() -> None:
         },
         "vip_interface": "eth9",
         "marks": "",
+        "marked": [],
         "reached": [],
     }
 

@@ -245,6 +245,13 @@ def test_sctp_and_the_size_of_the_table() -> None:
     assert director(web(), conn_tab_bits=7).findings == ["director_conn_tab_bits: 7 is neither 0 nor from 8 to 27"]
 
 
+def test_a_kernel_without_ipvs_is_refused() -> None:
+    (found,) = director(web(), host="lb2", lines=[*without(*SETTINGS), "no module ip_vs"]).findings
+    assert found.startswith(
+        "lvs_services: the kernel of lb2 (6.1) has no IPVS: ip_vs is neither loaded, nor is there a mod"
+    )
+
+
 # -- marks --
 
 
@@ -266,6 +273,22 @@ def test_rules_mark_what_the_services_say() -> None:
         "\t}\n"
         "}\n"
     )
+
+
+def test_an_example_of_what_is_marked_is_of_tcp_if_there_is_any() -> None:
+    dns = {"protocol": "udp", "address": "192.0.2.10", "ports": [53]}
+    shop = {"protocol": "tcp", "address": "192.0.2.11", "ports": ["8000-8010", 443]}
+    every = {"protocol": "sctp", "address": "2001:db8:f::10"}
+    made = director(
+        {"name": "shop", "fwmark": 7, "mark": [dns, shop], "real_servers": []},
+        {"name": "six", "fwmark": 7, "family": "ipv6", "mark": [every], "real_servers": []},
+        {"name": "by something else", "fwmark": 8, "real_servers": []},
+        web(),
+    )
+    assert made.marked == [
+        {"fwmark": 7, "protocol": "tcp", "address": "192.0.2.11", "port": 443},
+        {"fwmark": 7, "protocol": "sctp", "address": "2001:db8:f::10", "port": 0},
+    ]
 
 
 def test_without_marks_there_is_no_table() -> None:

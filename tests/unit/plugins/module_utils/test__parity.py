@@ -305,3 +305,37 @@ def test_a_line_for_each_difference_and_none_where_the_next_run_has_nothing_to_d
     lines = _parity.findings(_parity.Expected(cluster, ["lb1"], [], "", False), "lb1", {"lb1": reading})
     assert len({str(line) for line in lines}) == len(lines) == differences(have, want)
     assert bool(lines) == bool(plan(have, want, have))
+
+
+# -- who did not answer ------------------------------------------------------------------------------------
+
+SILENT = {
+    "service": {"protocol": "tcp", "address": VIP, "port": 80},
+    "address": "198.51.100.21",
+    "port": 80,
+    "reason": "connection refused",
+}
+
+
+def test_who_did_not_answer_a_moment_ago_is_to_have_no_weight() -> None:
+    readings = right()
+    readings["lb2"]["services"][0]["real_servers"][0]["weight"] = 0
+    expected = "lb2: web (tcp 192.0.2.10:80): real server web1 (198.51.100.21:80): weight: is 0, is to be 1"
+    assert found(readings) == [expected]
+    readings["lb2"]["unanswered"] = [SILENT, {**SILENT, "address": "198.51.100.77"}]
+    assert found(readings) == []
+    readings["lb2"]["services"][0]["real_servers"][0]["weight"] = 1
+    assert found(readings) == [expected.replace("is 0, is to be 1", "is 1, is to be 0")]
+
+
+def test_who_did_not_answer_is_told_by_name() -> None:
+    elsewhere = {**WEB, "name": "elsewhere", "port": 81, "real_servers": [{"address": "203.0.113.9"}]}
+    service = {"protocol": "tcp", "address": VIP, "port": 81}
+    unknown = {**SILENT, "service": service, "address": "203.0.113.9", "port": 81}
+    tell = FilterModule().filters()["unanswered"]
+    assert tell([WEB, elsewhere], GROUPS, HOSTVARS, [SILENT, unknown]) == [
+        "web (tcp 192.0.2.10:80): real server web1 (198.51.100.21:80): stays at weight 0: connection refused",
+        "elsewhere (tcp 192.0.2.10:81): real server 203.0.113.9:81: stays at weight 0: connection refused",
+    ]
+    # A wrong declaration was refused before; nothing is read for nothing.
+    assert tell(None, GROUPS, HOSTVARS, []) == []

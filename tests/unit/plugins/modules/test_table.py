@@ -11,7 +11,7 @@ import stat
 
 import pytest
 
-from ansible_collections.lvs.ipvs.plugins.module_utils import _info, _run
+from ansible_collections.lvs.ipvs.plugins.module_utils import _info, _probe, _run
 from ansible_collections.lvs.ipvs.plugins.module_utils._kernel import KernelError, Unanswered
 from ansible_collections.lvs.ipvs.plugins.module_utils._pyroute2 import MissingLibrary
 from ansible_collections.lvs.ipvs.plugins.module_utils._wire import MalformedMessage
@@ -200,7 +200,7 @@ def test_a_bad_input_is_refused_by_its_path_before_anything_is_opened(run, kerne
         ({"services": [], "purge": "owned", "record": ""}, "record: is required with purge owned"),
         (
             {"services": [], "flush": True},
-            "module: flush. Supported parameters include: drains, purge, purge_limit, record, services.",
+            "module: flush. Supported parameters include: drains, probe, purge, purge_limit, record, services.",
         ),
     ],
 )
@@ -556,3 +556,114 @@ def test_the_record_is_locked_while_the_table_changes(owned, kernel, record):
     owned(WEB)
     another_run()
     assert held == [True, False]
+
+
+# -- proofs --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def silent(monkeypatch):
+    """The addresses of real servers that do not answer, by the reason; tells also what was asked."""
+    reasons: dict[str, str | None] = {}
+    asked: list[list[str]] = []
+
+    def ask(proofs, timeout):
+        proofs = list(proofs)
+        asked.append([proof.server for proof in proofs])
+        return {proof: reasons[proof.server] for proof in proofs if proof.server in reasons}
+
+    monkeypatch.setattr(_probe, "ask", ask)
+    return reasons, asked
+
+
+def unanswered(number: int) -> dict:
+    return {
+        "service": {"protocol": "tcp", "address": "192.0.2.10", "port": 80},
+        "address": f"198.51.100.2{number}",
+        "port": 80,
+        "reason": "refused",
+    }
+
+
+def weights(words: list[dict]) -> dict[str, int]:
+    return {server["address"][-1]: server["weight"] for service in words for server in service["real_servers"]}
+
+
+def test_who_does_not_answer_keeps_weight_0_and_is_asked_again(settles, silent, kernel):
+    reasons, asked = silent
+    reasons["198.51.100.22"] = "refused"
+    result = settles("table", ADD_WEB, services=[WEB], probe={})
+    assert (result["unanswered"], result["unprobed"]) == ([unanswered(2)], [])
+    assert weights(kernel.words) == {"1": 1, "2": 0}
+    # In check mode twice, once in earnest, and then only who has no weight yet.
+    assert asked == [["198.51.100.21", "198.51.100.22"]] * 3 + [["198.51.100.22"]]
+
+
+def test_who_answers_at_last_gets_its_weight(run, silent, kernel):
+    kernel.has({**WEB, "real_servers": [R1, {**R2, "weight": 0}]})
+    assert run("table", services=[WEB], probe={})["steps"] == of_web("edit", 2)
+    assert silent[1] == [["198.51.100.22"]]
+
+
+def test_nobody_is_asked_who_has_weight_or_is_to_have_none(run, silent, kernel):
+    kernel.has(WEB)
+    wanted = {**WEB, "real_servers": [{**R1, "weight": 5}, {**R2, "forwarding": "direct"}, {**R3, "weight": 0}]}
+    assert run("table", services=[wanted], probe={})["step_count"] == 3
+    assert silent[1] == []
+    assert "unanswered" not in run("table", services=[wanted])
+
+
+def test_weight_is_given_where_nothing_can_be_asked(run, silent, kernel):
+    silent[0]["198.51.100.21"] = None
+    result = run("table", services=[WEB, {**DNS, "real_servers": [{"address": "2001:db8:b::21"}]}], probe={})
+    assert result["unanswered"] == []
+    assert result["unprobed"] == [
+        "real server [2001:db8:b::21]:53 of service udp [2001:db8:f::10]:53",
+        "real server 198.51.100.21:80 of service tcp 192.0.2.10:80",
+    ]
+    assert weights(kernel.words) == {"1": 1, "2": 1}
+
+
+@pytest.mark.parametrize("check", [False, True])
+def test_with_fail_nothing_is_changed(run, silent, kernel, tmp_path, check):
+    silent[0]["198.51.100.22"] = "refused"
+    kernel.has(MARK)
+    record = tmp_path / "table.json"
+    result = run("table", services=[WEB], probe={"on_failure": "fail"}, purge="all", record=str(record), check=check)
+    assert result["msg"] == (
+        "probe: 1 real servers do not answer, and nothing is changed: "
+        "real server 198.51.100.22:80 of service tcp 192.0.2.10:80: refused"
+    )
+    assert result["unanswered"] == [unanswered(2)]
+    assert (result["changed"], kernel.applied, record.exists()) == (False, 0, False)
+
+
+def test_the_record_holds_the_weight_that_was_applied(owned, silent, record):
+    silent[0]["198.51.100.22"] = "refused"
+    owned(WEB, probe={})
+    assert weights(json.loads(record.read_text())["services"]) == {"1": 1, "2": 0}
+    silent[0].clear()
+    owned(WEB, probe={})
+    assert weights(json.loads(record.read_text())["services"]) == {"1": 1, "2": 1}
+
+
+@pytest.mark.parametrize(
+    ("probe", "message"),
+    [
+        ({"timeout": 0}, "probe.timeout: 0.0 is not above 0, and at most 60"),
+        ({"timeout": 61}, "probe.timeout: 61.0 is not above 0, and at most 60"),
+        ({"on_failure": "ask"}, "value of on_failure must be one of: continue, fail, got: ask"),
+        (
+            {"marked": [{"fwmark": 0, "protocol": "tcp", "address": "192.0.2.10", "port": 80}]},
+            "probe.marked[0].fwmark: 0 is not an integer from 1 to 4294967295",
+        ),
+        (
+            {"marked": [{"fwmark": 7, "protocol": "tcp", "address": "192.0.2.256", "port": 80}]},
+            "probe.marked[0].address: '192.0.2.256' is not an IPv4 or IPv6 address",
+        ),
+    ],
+)
+def test_a_bad_probe_is_refused(run, kernel, probe, message):
+    result = run("table", services=[WEB], probe=probe)
+    assert message in result["msg"]
+    assert kernel.opened == 0
