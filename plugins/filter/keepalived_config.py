@@ -23,13 +23,14 @@ def keepalived_config(
     links: t.Iterable[t.Mapping[str, t.Any]],
     options: t.Mapping[str, t.Any],
     drain_files: str = "",
+    had: t.Iterable[str] = (),
 ) -> dict[str, t.Any]:
-    """What keepalived on one director needs."""
+    """What keepalived on one director needs, and what it has to let go of."""
     try:
         cluster = _cluster.services(declared, groups, hostvars)
         interfaces = _keepalived.interfaces_of(links)
-        made = _keepalived.configuration(cluster, host, groups, hostvars, interfaces, options, drain_files)
-        return made._asdict()
+        needs = _keepalived.configuration(cluster, host, groups, hostvars, interfaces, options, drain_files)
+        return {**needs._asdict(), **_keepalived.left(cluster, had)._asdict()}
     except _cluster.ClusterError as error:
         raise AnsibleFilterError(str(error)) from error
 

@@ -29,12 +29,12 @@ def _compared(
     keepalived = boolean("keepalived", keepalived)
     cluster = _cluster.services(declared, groups, hostvars)
     directors = _parity.directors(host, groups, hostvars)
-    moving = [mine.get(_cluster.GATEWAY_VARIABLE), mine.get(_parity.ADDRESSES_VARIABLE)] if keepalived else []
+    moving = (_cluster.GATEWAY_VARIABLE, _parity.ADDRESSES_VARIABLE) if keepalived else ()
     first = next(iter(groups.get(_cluster.DIRECTORS, ())), "")
     expected = _parity.Expected(
         cluster,
         directors,
-        _parity.floating(cluster, *moving),
+        _parity.floating(cluster, {variable: mine.get(variable) for variable in moving}),
         None if keepalived else first if vip_holder is None else vip_holder,
         boolean("keepalived_sync", mine.get("keepalived_sync", True)),
         [name for name in directors if _director.looping_services(cluster, name, groups)],
@@ -51,11 +51,12 @@ def parity(
     readings: t.Mapping[str, t.Any],
     keepalived: t.Any,
     vip_holder: str | None = None,
-) -> list[str]:
+) -> list[dict[str, str]]:
     """What is not right with one director."""
     try:
         expected, read = _compared(declared, host, groups, hostvars, readings, keepalived, vip_holder)
-        return [f"{host}: {finding}" for finding in _parity.findings(expected, host, read)]
+        found = _parity.findings(expected, host, read)
+        return [{"kind": finding.kind, "text": f"{host}: {finding}"} for finding in found]
     except (_cluster.ClusterError, InvalidValue) as error:
         raise AnsibleFilterError(str(error)) from error
 

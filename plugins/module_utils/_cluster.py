@@ -80,29 +80,61 @@ class Service(t.NamedTuple):
         return list(dict.fromkeys(mark.address for mark in self.marks)) if address is None else [address]
 
 
+class Floating(t.NamedTuple):
+    """An address that moves between the directors."""
+
+    address: str
+    prefix: int
+    #: Empty for that of the network which holds the address.
+    interface: str = ""
+
+
+def floating(path: str, told: t.Any) -> list[tuple[str, t.Any]]:
+    """The entries of a variable such as lvs_gateway, one or a list of them, each with its path."""
+    if isinstance(told, (list, tuple)):
+        return [(f"{path}[{index}]", entry) for index, entry in enumerate(told)]
+    return [(path, told)] if told else []
+
+
+def floating_address(path: str, entry: t.Any) -> Floating:
+    """Text such as ``192.0.2.20`` or ``192.0.2.20/24``, or a dictionary of ``address`` and ``interface``."""
+    interface = ""
+    if isinstance(entry, Mapping):
+        for option in entry:
+            if option not in ("address", "interface"):
+                raise _model.InvalidValue(f"{path}.{option}", "there is no such option here")
+        interface = entry.get("interface") or ""
+        entry = _templated(entry.get("address"))
+    text, dummy, length = str(entry).partition("/")
+    address = _model.address(path, text)
+    full = _model.FULL_PREFIX[_model.family_of(address)]
+    return Floating(address, _model.integer(path, length or full, 1, full), interface)
+
+
 def services(declared: t.Any, groups: Groups, hostvars: HostVars) -> list[Service]:
     """The declared services, or ClusterError with everything that is wrong with them."""
     return _Reader(groups, hostvars).services(declared)
 
 
+def _table_words(service: Service) -> Words:
+    """A service as lvs.ipvs.table takes it."""
+    return {**service.words, "real_servers": [member.words for member in service.members]}
+
+
 def director_services(cluster: t.Iterable[Service]) -> list[Words]:
     """What lvs.ipvs.table gets on each director: every service that keepalived does not own."""
-    return [
-        {**service.words, "real_servers": [member.words for member in service.members]}
-        for service in cluster
-        if service.health_check is None
-    ]
+    return [_table_words(service) for service in cluster if service.health_check is None]
+
+
+def released_services(cluster: t.Iterable[Service]) -> list[Words]:
+    """What lvs.ipvs.table has to let go of, should it have been its own: every service that keepalived owns."""
+    return [_table_words(service) for service in cluster if service.health_check is not None]
 
 
 def health_checked_services(cluster: t.Iterable[Service]) -> list[Words]:
     """What keepalived gets: the services that it owns, with their names and checks."""
     return [
-        {
-            "name": service.name,
-            **service.words,
-            "real_servers": [member.words for member in service.members],
-            "health_check": service.health_check,
-        }
+        {"name": service.name, **_table_words(service), "health_check": service.health_check}
         for service in cluster
         if service.health_check is not None
     ]
@@ -290,10 +322,9 @@ class _Reader:
             if told is None:
                 continue
             found: dict[str, str] = {}
-            for entry in told if isinstance(told, (list, tuple)) else [told]:
-                word = entry.get("address") if isinstance(entry, Mapping) else entry
+            for path, entry in floating(GATEWAY_VARIABLE, told):
                 try:
-                    address = _model.address(GATEWAY_VARIABLE, str(word).partition("/")[0])
+                    address = floating_address(path, entry).address
                 except _model.InvalidValue as error:
                     self.findings.append(f"host {name}: {error}")
                     continue

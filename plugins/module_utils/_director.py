@@ -50,6 +50,8 @@ class Told(t.NamedTuple):
     vip_interface: str | None
     #: Names of IPVS in this kernel, of those that were asked for.
     symbols: frozenset[str]
+    #: Whether keepalived runs as its role has set it up.
+    keepalived: bool
     #: Whether IPVS is loaded, or there is a module to load.
     ipvs: bool = True
 
@@ -60,6 +62,7 @@ def parse_told(lines: t.Iterable[str]) -> Told:
     settings, mtu, routes = set(), {}, {}
     vip_interface = None
     symbols = set()
+    keepalived = False
     ipvs = True
     for line in lines:
         setting = re.match(r"/proc/sys/net/ipv4/vs/(\w+):", line)
@@ -71,6 +74,8 @@ def parse_told(lines: t.Iterable[str]) -> Told:
             mtu[link[1]] = int(link[2])
         elif line.startswith("kernel "):
             kernel = tuple(int(number) for number in re.findall(r"\d+", words[1])[:2])
+        elif line == "keepalived runs":
+            keepalived = True
         elif line.startswith("symbol "):
             symbols.add(words[1])
         elif line == "no module ip_vs":
@@ -84,7 +89,7 @@ def parse_told(lines: t.Iterable[str]) -> Told:
             if via in ("inet", "inet6"):
                 via = words[words.index("via") + 2]
             routes[words[2 if local else 1]] = Route(words[words.index("dev") + 1], via, local)
-    return Told(kernel, frozenset(settings), mtu, routes, vip_interface, frozenset(symbols), ipvs)
+    return Told(kernel, frozenset(settings), mtu, routes, vip_interface, frozenset(symbols), keepalived, ipvs)
 
 
 class Wishes(t.NamedTuple):
@@ -111,6 +116,8 @@ class Director(t.NamedTuple):
     marked: list[dict[str, t.Any]]
     #: Real servers that are sent packets as they came, whose routes matter.
     reached: list[str]
+    #: What keepalived owns, for lvs.ipvs.table to let go of.
+    released: list[_cluster.Words]
 
 
 def director(
@@ -127,14 +134,16 @@ def director(
     vips = _cluster.vips(cluster) if host == wishes.vip_holder else []
     # Without an address, any interface will do.
     interface = wishes.vip_interface or (told.vip_interface or "" if vips else "lo")
-    if wishes.vip_interface and vips and wishes.vip_interface not in told.mtu:
+    if not told.kernel:
+        pass  # the host has not been asked
+    elif wishes.vip_interface and vips and wishes.vip_interface not in told.mtu:
         refused.append(f"director_vip_interface: {host} has no interface {wishes.vip_interface!r}")
     elif vips and not interface:
         refused.append(f"director_vip_interface: no network of {host} holds {vips[0]}: name the interface")
     if wishes.conn_tab_bits and wishes.conn_tab_bits not in _TABLE_BITS:
         bounds = f"from {_TABLE_BITS[0]} to {_TABLE_BITS[-1]}"
         refused.append(f"director_conn_tab_bits: {wishes.conn_tab_bits} is neither 0 nor {bounds}")
-    refused += _two_managers(cluster, wishes)
+    refused += _two_managers(cluster, host, wishes, told)
     refused += _unreachable(cluster, host, told)
     refused += _both_ends(cluster, host, groups, wishes, told)
     for service in cluster:
@@ -154,6 +163,7 @@ def director(
         marks(cluster),
         marked(cluster),
         list(dict.fromkeys(reached)),
+        _cluster.released_services(cluster),
     )
 
 
@@ -215,8 +225,13 @@ def _unknown(host: str, wishes: Wishes, told: Told) -> list[str]:
 # -- guards ----------------------------------------------------------------------------------------------
 
 
-def _two_managers(cluster: t.Iterable[_cluster.Service], wishes: Wishes) -> list[str]:
-    """keepalived holds the addresses of all services where one of them is its own."""
+def _two_managers(cluster: t.Iterable[_cluster.Service], host: str, wishes: Wishes, told: Told) -> list[str]:
+    """keepalived holds the addresses of all services where one of them is its own, and until it is stopped."""
+    if told.keepalived and wishes.vip_holder:
+        return [
+            f"director_vip_holder: {host} runs keepalived, which moves the addresses, and {wishes.vip_holder} would have them, "
+            'too: keep it (lvs_keepalived: true, director_vip_holder: ""), or stop and disable it on all directors before'
+        ]
     checked = [service for service in cluster if service.health_check is not None]
     if not checked or not wishes.vip_holder:
         return []
@@ -270,6 +285,14 @@ def looping_services(
 def _both_ends(
     cluster: t.Iterable[_cluster.Service], host: str, groups: _cluster.Groups, wishes: Wishes, told: Told
 ) -> list[str]:
+    if len(groups.get(_cluster.DIRECTORS, ())) > 1:
+        for service in cluster:
+            for member in service.members:
+                if member.host == host and member.value.forwarding == "masquerade":
+                    return [
+                        f"lvs_services ({service.name}).real_servers: {host} is a director and a real server, and by masquerade "
+                        "its replies would not leave by the director that another one is: use direct or tunnel there"
+                    ]
     looping = looping_services(cluster, host, groups)
     if not looping:
         return []

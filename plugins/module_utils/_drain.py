@@ -461,7 +461,7 @@ def joined(drains: Drains, want: Table, have: Table) -> Drains:
     return {**drains, **new}
 
 
-def learned(drains: Drains, want: Table, then: Table, complete: bool) -> Drains:
+def learned(drains: Drains, want: Table, then: Table, complete: bool, released: t.Container[ServiceKey] = ()) -> Drains:
     """The drains after ``want`` was applied and made the table ``then``.
 
     They come back as is wanted now. Where ``want`` is all that is ours, what it lacks and the table has no
@@ -472,7 +472,7 @@ def learned(drains: Drains, want: Table, then: Table, complete: bool) -> Drains:
         wanted = live(want, key)
         if wanted is not None:
             known[key] = drain._replace(server=wanted, file="")
-        elif drain.file or live(then, key) is not None or not complete:
+        elif drain.file or key[0] in released or live(then, key) is not None or not complete:
             known[key] = drain
     return known
 

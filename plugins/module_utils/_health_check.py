@@ -112,6 +112,13 @@ def user(option: str, value: t.Any) -> str:
     return str(value)
 
 
+def single_user(option: str, value: t.Any) -> str:
+    """``user``, who is made if need be."""
+    if not isinstance(value, str) or " " in user(option, value):
+        raise InvalidValue(option, f"{value!r} is not the name of one user")
+    return value
+
+
 def script(option: str, value: t.Any, fill: Fill = str) -> str:
     """A script to be told of something: a command, or ``{command: ..., user: ...}``."""
     if not isinstance(value, t.Mapping):

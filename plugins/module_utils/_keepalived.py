@@ -42,7 +42,7 @@ class Configuration(t.NamedTuple):
     text: str
     #: It holds passwords.
     credentials: bool
-    #: It holds something that is not for eyes: passwords, or arguments of scripts.
+    #: It holds something that may not be for eyes: passwords, arguments of scripts, text of the user's own.
     secret: bool
     #: Changes with those settings that keepalived takes up at a restart only.
     restart: str
@@ -50,10 +50,31 @@ class Configuration(t.NamedTuple):
     router_id: int
     sync_id: int
     instances: list[dict[str, t.Any]]
+    #: Every address that moves, with its prefix length and its interface.
+    floating: list[dict[str, str]]
     #: The daemons of connection sync, for lvs.ipvs.sync_daemon.
     sync_daemons: list[dict[str, t.Any]]
     #: The addresses of all that serve, whoever owns their services.
     real_servers: list[str]
+
+
+class Left(t.NamedTuple):
+    """Services that keepalived has had so far, as the options of ipvsadm that name them."""
+
+    #: They are the modules' from now on, and have to stay in the kernel.
+    released: list[str]
+    #: They are declared no more.
+    removed: list[str]
+
+
+def left(cluster: t.Iterable[_cluster.Service], had: t.Iterable[str]) -> Left:
+    """What keepalived has to let go of, by the lines ``#ipvs -A`` of the configuration that it has so far."""
+    subjects = [_subject(line) for line in had if line.startswith(_TABLE_LINE + "-A ")]
+    declared = {_subject(_takeover(service, False)[0]): service.health_check is not None for service in cluster}
+    gone = [subject for subject in subjects if not declared.get(subject)]
+    return Left(
+        [subject for subject in gone if subject in declared], [subject for subject in gone if subject not in declared]
+    )
 
 
 class Options(t.NamedTuple):
@@ -84,10 +105,10 @@ class Options(t.NamedTuple):
     sync: bool = True
     sync_interface: str = ""
     sync_id: int = 0
-    sync_maxlen: int = 0
-    sync_port: int = 0
-    sync_ttl: int = 0
-    sync_group: str = ""
+    sync_maximum_length: int = 0
+    sync_multicast_port: int = 0
+    sync_multicast_ttl: int = 0
+    sync_multicast_group: str = ""
     tls: t.Mapping[str, t.Any] = {}
     script_user: str = "lvs-script"
     extra_config: str = ""
@@ -101,8 +122,8 @@ _SHARED = (
     "unicast",
     "auth_password",
     "sync_id",
-    "sync_group",
-    "sync_port",
+    "sync_multicast_group",
+    "sync_multicast_port",
 )
 
 
@@ -172,7 +193,8 @@ class _Writer:
         self.findings: list[str] = []
         self.options = Options(**{option: self._typed(option, value) for option, value in options.items()})
         self.credentials = bool(self.options.auth_password or self.options.tls.get("password"))
-        self.secret = self.credentials
+        # Nobody knows what is in the text that is added as it stands.
+        self.secret = self.credentials or bool(self.options.extra_config)
         self.drain_files = drain_files
         self.files: dict[str, None] = {}
 
@@ -222,6 +244,11 @@ class _Writer:
                     "addresses": [address.split("/")[0] for address, dummy in instance.addresses],
                 }
                 for instance in instances
+            ],
+            [
+                {"address": address, "interface": interface}
+                for instance in instances
+                for address, interface in instance.addresses
             ],
             _sync_daemons(daemon) if daemon and not follows else [],
             list(dict.fromkeys(member.value.key.address for service in self.cluster for member in service.members)),
@@ -335,30 +362,20 @@ class _Writer:
 
     def _floating(self) -> list[tuple[str, str]]:
         """Every address that moves between the directors, with its prefix and its interface."""
-        gateways = self._variable(self.host, _cluster.GATEWAY_VARIABLE, [])
-        gateways = gateways if isinstance(gateways, (list, tuple)) else [gateways]
-        told = [(f"{_cluster.GATEWAY_VARIABLE}[{index}]", gateway, "") for index, gateway in enumerate(gateways)]
-        told += [("lvs_services", vip, self.options.interface) for vip in _cluster.vips(self.cluster)]
-        told += [
-            (f"keepalived_addresses[{index}]", entry, self.options.interface)
-            for index, entry in enumerate(self.options.addresses)
-        ]
+        gateways = _cluster.floating(_cluster.GATEWAY_VARIABLE, self._variable(self.host, _cluster.GATEWAY_VARIABLE))
+        others = [("lvs_services", vip) for vip in _cluster.vips(self.cluster)]
+        others += _cluster.floating("keepalived_addresses", self.options.addresses)
         found: dict[str, tuple[str, str]] = {}
-        for path, entry, interface in told:
-            try:
-                if isinstance(entry, t.Mapping):
-                    given = _health_check.known(path, entry, ("address", "interface"))
-                    interface = given.get("interface", interface)
-                    entry = given.get("address")
-                address, dummy, prefix = str(entry).partition("/")
-                address = _model.address(path, address)
-                full = _model.FULL_PREFIX[_model.family_of(address)]
-                length = _model.integer(path, prefix or full, 1, full)
-                interface = _health_check.interface(path, interface) if interface else self._link(path, address)
-            except InvalidValue as error:
-                self.findings.append(str(error))
-                continue
-            found.setdefault(address, (f"{address}/{length}", interface))
+        for entries, default in ((gateways, ""), (others, self.options.interface)):
+            for path, entry in entries:
+                try:
+                    address, prefix, interface = _cluster.floating_address(path, entry)
+                    interface = interface or default
+                    interface = _health_check.interface(path, interface) if interface else self._link(path, address)
+                except InvalidValue as error:
+                    self.findings.append(str(error))
+                    continue
+                found.setdefault(address, (f"{address}/{prefix}", interface))
         return list(found.values())
 
     def _link(self, path: str, address: str) -> str:
@@ -561,7 +578,7 @@ class _Writer:
             lines += [f"vrrp_rt_priority {options.realtime_priority}", "vrrp_rlimit_rttime 10000000", "vrrp_no_swap"]
         lines += [
             "enable_script_security",
-            f"script_user {self._judged('keepalived_script_user', _health_check.user, options.script_user)}",
+            f"script_user {self._judged('keepalived_script_user', _health_check.single_user, options.script_user)}",
         ]
         return Block("global_defs", (*lines, *([sync] if sync else [])))
 
@@ -575,11 +592,11 @@ class _Writer:
         words = {
             "interface": self._judged("keepalived_sync_interface", _health_check.interface, interface),
             "id": sync_id,
-            "maximum_length": options.sync_maxlen,
-            "multicast_port": options.sync_port,
-            "multicast_ttl": options.sync_ttl,
-            "multicast_group": options.sync_group
-            and self._judged("keepalived_sync_group", _multicast, options.sync_group),
+            "maximum_length": options.sync_maximum_length,
+            "multicast_port": options.sync_multicast_port,
+            "multicast_ttl": options.sync_multicast_ttl,
+            "multicast_group": options.sync_multicast_group
+            and self._judged("keepalived_sync_multicast_group", _multicast, options.sync_multicast_group),
         }
         for index, service in enumerate(self.cluster):
             for member in service.members:
@@ -754,7 +771,15 @@ def _takeover(service: _cluster.Service, trusting: bool) -> list[str]:
     """How the entries of a service have to be when keepalived starts, for files/takeover.sh."""
     servers = {member.value.key: member.value for member in service.members} if trusting else {}
     table = {service.value.key: _model.Entry(service.value, servers)}
-    return [f"#ipvs {line}" for line in _ipvsadm.format_text(table).splitlines()]
+    return [f"{_TABLE_LINE}{line}" for line in _ipvsadm.format_text(table).splitlines()]
+
+
+_TABLE_LINE = "#ipvs "
+
+
+def _subject(line: str) -> str:
+    """The options that name the service of a line."""
+    return line.removeprefix(_TABLE_LINE).partition(" ")[2].partition(" -s ")[0]
 
 
 def _name(option: str, value: t.Any) -> str:
@@ -819,7 +844,7 @@ _RANGES = (
     ("garp_refresh", 0, 86400),
     ("realtime_priority", 0, 99),
     ("sync_id", 0, 255),
-    ("sync_maxlen", 0, 65507),
-    ("sync_port", 0, 65535),
-    ("sync_ttl", 0, 255),
+    ("sync_maximum_length", 0, 65507),
+    ("sync_multicast_port", 0, 65535),
+    ("sync_multicast_ttl", 0, 255),
 )

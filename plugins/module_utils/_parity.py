@@ -43,9 +43,24 @@ class Reading(t.NamedTuple):
     unanswered: frozenset[_drain.DrainKey] = frozenset()
 
 
+#: Kinds of findings: a director that did not answer; keepalived, an address, or the connection sync that is not right; a
+#: service or real server that is missing, left over (others may have made it), with a wrong attribute, or judged otherwise elsewhere.
+SILENT, KEEPALIVED, ADDRESS, SYNC, MISSING, EXTRA, ATTRIBUTE, HEALTH = (
+    "silent",
+    "keepalived",
+    "address",
+    "sync",
+    "missing",
+    "extra",
+    "attribute",
+    "health",
+)
+
+
 class Finding(t.NamedTuple):
     """What is not right, and where: with a director, one of its services, or one real server of that."""
 
+    kind: str
     text: str
     service: ServiceKey | None = None
     real_server: RealServerKey | None = None
@@ -88,24 +103,24 @@ def directors(host: str, groups: _cluster.Groups, hostvars: _cluster.HostVars) -
     return [name for name in groups.get(_cluster.DIRECTORS, ()) if hostvars[name].get(CLUSTER_VARIABLE) == cluster]
 
 
-def floating(cluster: t.Iterable[_cluster.Service], *further: t.Any) -> list[str]:
+def floating(cluster: t.Iterable[_cluster.Service], further: t.Mapping[str, t.Any]) -> list[str]:
     """The addresses that move: those of the services, and what variables such as lvs_gateway hold."""
     addresses = _cluster.vips(cluster)
-    for value in further:
-        for entry in value if isinstance(value, (list, tuple)) else [value] if value else []:
-            word = entry.get("address") if isinstance(entry, Mapping) else entry
-            addresses.append(_model.address("address", str(word).partition("/")[0]))
+    for variable, value in further.items():
+        addresses += [
+            _cluster.floating_address(path, entry).address for path, entry in _cluster.floating(variable, value)
+        ]
     return list(dict.fromkeys(addresses))
 
 
 def findings(expected: Expected, director: str, readings: t.Mapping[str, Reading | None]) -> list[Finding]:
     """What is not right with ``director``, or differs between it and the others; None is one that did not answer."""
     if readings.get(director) is None:
-        return [Finding("cannot be reached")]
+        return [Finding(SILENT, "cannot be reached")]
     return [
-        *map(Finding, _keepalived(expected, t.cast(Reading, readings[director]))),
-        *map(Finding, _addresses(expected, director, readings)),
-        *map(Finding, _sync(expected, director, readings)),
+        *(Finding(KEEPALIVED, text) for text in _keepalived(expected, t.cast(Reading, readings[director]))),
+        *(Finding(ADDRESS, text) for text in _addresses(expected, director, readings)),
+        *(Finding(SYNC, text) for text in _sync(expected, director, readings)),
         *_services(expected, director, readings),
     ]
 
@@ -226,10 +241,10 @@ def _services(expected: Expected, director: str, readings: t.Mapping[str, Readin
         about = f"{service.name} ({key})"
         have = mine.table.get(key)
         if have is None:
-            yield Finding(f"{about}: is not in the table", key)
+            yield Finding(MISSING, f"{about}: is not in the table", key)
             continue
         for text in _attributes(about, have.service, service.value, "the inventory says"):
-            yield Finding(text, key)
+            yield Finding(ATTRIBUTE, text, key)
         names = {member.value.key: member.host for member in service.members}
         servers = declared[key].real_servers
         for server_key in sorted({*have.real_servers, *servers}):
@@ -240,21 +255,25 @@ def _services(expected: Expected, director: str, readings: t.Mapping[str, Readin
                 told = _of_module(whom, there, want)
             else:
                 told = _of_keepalived(whom, there, want, service, drains.get((key, server_key)))
-            for text in told:
-                yield Finding(text, key, server_key)
+            for kind, text in told:
+                yield Finding(kind, text, key, server_key)
         if service.health_check is not None:
             yield from _health(about, service, director, expected.directors, readings)
     for key in sorted(mine.table.keys() - declared.keys(), key=_options.sort_key):
-        yield Finding(f"{key}: is in the table, and not in the inventory", key)
+        yield Finding(EXTRA, f"{key}: is in the table, and not in the inventory", key)
 
 
-def _of_module(whom: str, there: RealServer | None, want: RealServer | None) -> t.Iterator[str]:
+Told = t.Iterator[tuple[str, str]]
+
+
+def _of_module(whom: str, there: RealServer | None, want: RealServer | None) -> Told:
     if there is None:
-        yield f"{whom}: is not in the table"
+        yield MISSING, f"{whom}: is not in the table"
     elif want is None:
-        yield f"{whom}: is in the table, and not to be there"
+        yield EXTRA, f"{whom}: is in the table, and not to be there"
     else:
-        yield from _attributes(whom, there, want, "is to be")
+        for text in _attributes(whom, there, want, "is to be"):
+            yield ATTRIBUTE, text
 
 
 def _of_keepalived(
@@ -263,17 +282,18 @@ def _of_keepalived(
     want: RealServer | None,
     service: _cluster.Service,
     drain: _drain.Drain | None,
-) -> t.Iterator[str]:
+) -> Told:
     if there is None:
         return  # it failed its check
     if want is None:
         if there.key != _sorry_server(service):
-            yield f"{whom}: is in the table, and not in the inventory"
+            yield EXTRA, f"{whom}: is in the table, and not in the inventory"
         return
     # The checks give the weight, and the file of who is drained takes it.
-    yield from _attributes(whom, there, want._replace(weight=there.weight), "the inventory says")
+    for text in _attributes(whom, there, want._replace(weight=there.weight), "the inventory says"):
+        yield ATTRIBUTE, text
     if drain and drain.held == 0 and there.weight:
-        yield f"{whom}: weight: is {there.weight}, is to be 0: it is drained"
+        yield ATTRIBUTE, f"{whom}: weight: is {there.weight}, is to be 0: it is drained"
 
 
 def _sorry_server(service: _cluster.Service) -> RealServerKey | None:
@@ -305,6 +325,7 @@ def _health(
         if here != there and member.value.key.address not in drained:
             whom = f"{member.host} ({member.value.key})" if member.host else str(member.value.key)
             yield Finding(
+                HEALTH,
                 f"{about}: real server {whom}: weight: is {'none' if here is None else here},"
                 f" on {reference} it is {'none' if there is None else there}: their checks differ",
                 service.value.key,

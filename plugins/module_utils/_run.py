@@ -172,7 +172,15 @@ def table(module: AnsibleModule) -> Result:
     """The body of the module table."""
     params = module.params
     want = options.parse_services(params["services"])
-    paths = {key: f"services[{index}]" for index, key in enumerate(want)}
+    released = options.parse_services(params["released"] or [], "released")
+    paths = {
+        key: f"{option}[{index}]"
+        for option, listed in (("released", released), ("services", want))
+        for index, key in enumerate(listed)
+    }
+    for index, key in enumerate(released):
+        if key in want:
+            raise InvalidValue(f"released[{index}]", f"{key} is {paths[key]}, too")
     record, drains = params["record"], DrainRecord(params["drains"]) if params["drains"] else None
     if params["purge"] == "owned" and not record:
         # To required_if, null and an empty path are values.
@@ -188,16 +196,21 @@ def table(module: AnsibleModule) -> Result:
             stack.enter_context(drains.locked())
         owned = _owned(record) if record else {}
         register = drains.read() if drains else drain.Register({})
+        # Whoever has it from now on finds it as declared.
+        leaving = {key: entry for key, entry in released.items() if key in owned}
+        want.update(leaving)
         kernel = stack.enter_context(_opened(module))
         have = kernel.read(want)
         drained = drain.joined(register.drains, want, have)
         held = drain.held(want, drained)
         proven: Result = {}
         if wishes:
-            failures, proven = _prove(wishes, have, held)
+            # Who has a service from now on is also who checks its real servers.
+            failures, proven = _prove(wishes, have, _without(held, leaving))
             # So it is recorded, too: a boot brings back what was applied.
             want, held = (proof.without_weight(table, failures) for table in (want, held))
-        disposable: Table = {"none": {}, "owned": owned, "all": have}[params["purge"]]
+        theirs = released.keys() - leaving.keys()
+        disposable: Table = {"none": {}, "owned": owned, "all": _without(have, theirs)}[params["purge"]]
         change = _change(module, kernel, have, held, disposable, paths.__getitem__)
         change.result.update(proven)
         _refuse_a_large_purge(have, drain.with_removed(change.after, drained), disposable, params["purge_limit"])
@@ -209,7 +222,7 @@ def table(module: AnsibleModule) -> Result:
                 owned = claim
         then = change.after
         if drains:
-            known = drain.learned(drained, want, then, params["purge"] != "none")
+            known = drain.learned(drained, want, then, params["purge"] != "none", released)
             move = drain.Move(drained, known, change.steps)
             _apply_around_drains(module, kernel, drains, register, have, move, change.result)
             change.result["held"] = [drain.told(key) for key in known if drain.live(want, key)]
@@ -217,9 +230,15 @@ def table(module: AnsibleModule) -> Result:
             then = drain.with_removed(then, known)
         else:
             _apply(module, kernel, have, change)
-        if writing and present(claim, then) != owned:
-            _own(record, present(claim, then))
+        if writing:
+            ours = present(_without(claim, leaving), then)
+            if ours != owned:
+                _own(record, ours)
     return change.result
+
+
+def _without(table: Table, keys: t.Collection[ServiceKey]) -> Table:
+    return {key: entry for key, entry in table.items() if key not in keys} if keys else table
 
 
 def _prove(wishes: proof.Wishes, have: Table, want: Table) -> tuple[list[DrainKey], Result]:

@@ -142,6 +142,15 @@ options:
       - The path of a file on the target in which the module keeps what it applied last, and so what is ours.
       - Services and real servers become ours by being listed. O(purge=owned) needs it.
     type: path
+  released:
+    description:
+      - Services that are somebody else's from now on, such as keepalived's, in the words of O(services).
+      - One that O(record) still holds is made as it is listed here a last time and then forgotten, and stays in the table. Where it is
+        as listed already, no message is sent for it. All others are not touched, even with O(purge=all).
+      - Who is drained there stays so.
+    type: list
+    elements: dict
+    default: []
   drains:
     description:
       - The O(lvs.ipvs.drain#module:record) of M(lvs.ipvs.drain). Real servers that are drained stay so, whatever weight O(services) says;
@@ -152,7 +161,8 @@ options:
   probe:
     description:
       - Have a real server prove that it answers before it first gets weight here, which is when it is to get weight, and is not
-        in the table or has weight 0 there. Who is drained is not asked. Without this option, nobody is.
+        in the table or has weight 0 there. Who is drained is not asked, nor are services in O(released). Without this option,
+        nobody is.
       - With C(forwarding=masquerade) a TCP service is proven by a connection from this host to the address and port of the real
         server. With C(forwarding=direct) and C(forwarding=tunnel) it is proven by a SYN to the virtual address, sent the way
         IPVS sends it, from an address of this host. A reset ends what that began.
@@ -316,6 +326,7 @@ def main() -> None:
             "purge": {"type": "str", "choices": ["none", "owned", "all"], "default": "none"},
             "purge_limit": {"type": "int", "default": 100},
             "record": {"type": "path"},
+            "released": {"type": "list", "elements": "dict", "default": []},
             "drains": {"type": "path"},
             "probe": {"type": "dict", "options": _proof.spec()},
         },

@@ -565,6 +565,24 @@ def test_who_leaves_the_inventory_while_drained_is_purged_and_forgotten(
     assert not drain(FIRST, state="enabled")["changed"]
 
 
+def test_who_is_drained_in_a_service_that_is_released_stays_so(
+    drain: Apply, apply: Apply, ipvsadm: Ipvsadm, messages: list[int], record: Path, tmp_path: Path
+) -> None:
+    options: Words = {"purge": "owned", "record": str(tmp_path / "table.json"), "drains": str(record)}
+    apply([WEB], **options)
+    drain(FIRST)
+    messages.clear()
+    for _ in range(2):
+        assert not apply([], released=[WEB], **options)["changed"]
+    assert (messages, weights(ipvsadm)[FIRST], len(recorded(record))) == ([], 0, 1)
+    # Whoever has it now takes out who is ill.
+    ipvsadm("-d", "-t", "192.0.2.10:80", "-r", f"{FIRST}:8080")
+    apply([], released=[WEB], **options)
+    assert len(recorded(record)) == 1
+    apply([], **options)
+    assert len(recorded(record)) == 0
+
+
 def test_others_may_work_while_connections_are_waited_for(
     drain: Apply, apply: Apply, net: Net, ipvsadm: Ipvsadm, asleep: list[Any], record: Path
 ) -> None:

@@ -36,6 +36,8 @@ def command() -> list[str]:
     """How the role has systemd start keepalived."""
     lines = (ROLE / "vars" / "main.yml").read_text().splitlines()
     started = next(line.strip() for line in lines if "ExecStart=/" in line).removeprefix("ExecStart=")
+    # Where its children say their numbers is the test's to say.
+    started = re.sub(r"--\w+={{.*?}}", "", started)
     return [word for word in shlex.split(started) if not word.startswith("$")]
 
 
@@ -717,6 +719,147 @@ def test_a_reload_with_a_service_more_goes_on_counting(
         assert answering.recv(100) == b"still there"
 
 
+def renewed(one: Keepalived, *takeover: str | pathlib.Path) -> int:
+    """Have the checker replaced, as the role does when services become the modules'; the status of the program."""
+    assert one.process
+    takeover = takeover or ("sh", ROLE / "files" / "takeover.sh", one.file)
+    arguments = (str(one.process.pid), one.folder / "checkers_pid.pid", *takeover)
+    return subprocess.run(["sh", ROLE / "files" / "renew.sh", *arguments], check=False).returncode
+
+
+class Connected:
+    """A connection through a service of this host to a listener of this host, which goes on."""
+
+    def __init__(self, port: int) -> None:
+        self.listener = socket.create_server((REAL[0], port))
+        self.client = socket.create_connection(("192.0.2.10", port), timeout=10)
+        self.answering, _peer = self.listener.accept()
+
+    def goes_on(self) -> None:
+        self.client.sendall(b"still there")
+        assert self.answering.recv(100) == b"still there"
+
+    def close(self) -> None:
+        for end in (self.client, self.answering, self.listener):
+            end.close()
+
+
+@pytest.fixture
+def connected() -> Iterator[Callable[[int], Connected]]:
+    for address in ("192.0.2.10", REAL[0]):
+        subprocess.run(["ip", "address", "add", f"{address}/32", "dev", "lo"], check=True)
+    made: list[Connected] = []
+
+    def connect(port: int) -> Connected:
+        made.append(Connected(port))
+        return made[-1]
+
+    yield connect
+    for one in made:
+        one.close()
+
+
+def test_a_service_that_gains_a_check_goes_on(
+    apply: Apply,
+    ipvsadm: Ipvsadm,
+    table: Table,
+    keepalived: Callable[..., Keepalived],
+    connected: Callable[[int], Connected],
+    tmp_path: pathlib.Path,
+) -> None:
+    first, more = (web(None, port=port, real_servers=[{"address": REAL[0]}]) for port in (80, 81))
+    plain = [{key: value for key, value in service.items() if key != "name"} for service in (first, more)]
+    options: Words = {"purge": "owned", "record": str(tmp_path / "record.json")}
+    apply(plain, **options)
+    one = keepalived()
+    other = web(FINE, name="other", port=82)
+    one.file.write_text(written([other]))
+    one.start("--check")
+    eventually(lambda: len(table()[0]) == 7)
+    before = table()
+    connection = connected(80)
+    eventually(lambda: counted(ipvsadm)["192.0.2.10:80"] == 1)
+
+    assert not apply(plain[1:], released=plain[:1], **options)["changed"]
+    one.file.write_text(written([other, {**first, "health_check": FINE}]))
+    one.reload()
+    eventually(lambda: one.said("Reload finished") or one.said("Reload complete"))
+    apply(plain[1:], released=plain[:1], **options)
+
+    assert table() == before
+    assert counted(ipvsadm)["192.0.2.10:80"] == 1
+    connection.goes_on()
+
+
+def test_a_service_that_loses_its_check_goes_on(
+    apply: Apply,
+    ipvsadm: Ipvsadm,
+    table: Table,
+    keepalived: Callable[..., Keepalived],
+    connected: Callable[[int], Connected],
+    watch: Callable[..., Words],
+    judge: Callable[[str, bool], None],
+    tmp_path: pathlib.Path,
+) -> None:
+    one = keepalived()
+    first = web(FINE, real_servers=[{"address": REAL[0]}])
+    # A script now and then only: user-mode Linux does not survive a signal to one that forks.
+    other = web(watch(inhibit_on_failure=True, interval=1), name="other", port=82)
+    one.file.write_text(written([first, other]))
+    one.start("--check")
+    eventually(lambda: len(table()[0]) == 5)
+    before = table()
+    judge(REAL[1], False)
+    eventually(lambda: any(line.endswith("-w 0") for line in table()[0]))
+    connection = connected(80)
+    eventually(lambda: counted(ipvsadm)["192.0.2.10:80"] == 1)
+    checker = (one.folder / "checkers_pid.pid").read_text()
+
+    # Now it is the modules', and has a server more.
+    del first["health_check"]
+    plain = {**first, "real_servers": [*first["real_servers"], {"address": REAL[1]}]}
+    plain.pop("name")
+    options: Words = {"purge": "owned", "record": str(tmp_path / "record.json")}
+    apply([plain], **options)
+    one.file.write_text(written([first, other]))
+    one.forget()
+    assert renewed(one) == 0
+
+    assert (one.folder / "checkers_pid.pid").read_text() != checker
+    assert one.process is not None
+    assert one.process.poll() is None
+    assert not one.said("Removing Virtual Server")
+    assert not apply([plain], **options)["changed"]
+    assert counted(ipvsadm)["192.0.2.10:80"] == 1
+    connection.goes_on()
+    # The new one watches the other service, and knows nothing of this one.
+    eventually(lambda: any(line.endswith("-w 0") for line in table()[0]))
+    judge(REAL[1], True)
+    eventually(lambda: table()[0] == sorted([*before[0], f"-a -t 192.0.2.10:80 -r {REAL[1]}:80 -m -w 1"]))
+    one.forget()
+    one.reload()
+    eventually(lambda: one.said("Reload finished") or one.said("Reload complete"))
+    assert not apply([plain], **options)["changed"]
+
+
+def test_a_checker_that_cannot_be_replaced_reloads(table: Table, keepalived: Callable[..., Keepalived]) -> None:
+    one = keepalived()
+    one.file.write_text(written([web(FINE), web(FINE, name="other", port=82)]))
+    one.start("--check")
+    eventually(lambda: len(table()[0]) == 6)
+    checker = (one.folder / "checkers_pid.pid").read_text()
+    one.file.write_text(written([web(FINE, name="other", port=82)]))
+    one.forget()
+    assert renewed(one, "false") != 0
+    # The service is gone, as by any reload, for the playbook to apply it again.
+    eventually(lambda: len(table()[0]) == 3)
+    assert (one.folder / "checkers_pid.pid").read_text() == checker
+    # Nor is anything done to a process of another.
+    (one.folder / "checkers_pid.pid").write_text(f"{os.getpid()}\n")
+    assert renewed(one) != 0
+    (one.folder / "checkers_pid.pid").write_text(checker)
+
+
 # -- two directors ---------------------------------------------------------------------------------------------
 
 GROUPS = {"all": ["lb1", "lb2"], "directors": ["lb1", "lb2"]}
@@ -842,6 +985,19 @@ def test_two_directors(directors: list[Director]) -> None:
                 assert not re.search(r"Entering (MASTER|BACKUP|FAULT) STATE|expected \d+ VIPs", each.keepalived.log())
         eventually(lambda moving=moving: (lb1.addresses(), lb2.addresses()) == (set(), moving))  # type: ignore[misc]  # mypy cannot infer a lambda with a default
     assert (lb1.sync(), lb2.sync()) == ("backup", "master")
+
+    # A checker is replaced, which is not VRRP's business.
+    for one in directors:
+        one.keepalived.forget()
+    lb2.write([{**SERVING[0], "health_check": FINE, "name": "checked", "port": 443}, *services], **CALM)
+    lb2.keepalived.reload()
+    eventually(lambda: "192.0.2.10:443" in lb2.run("ipvsadm", "-Sn"))
+    lb2.write(services, **CALM)
+    assert renewed(lb2.keepalived, "true") == 0
+    time.sleep(4 * CALM["advert_interval"])
+    for one in directors:
+        assert not re.search(r"Entering (MASTER|BACKUP|FAULT) STATE", one.keepalived.log())
+    assert "192.0.2.10:443" in lb2.run("ipvsadm", "-Sn")
 
     # The master crashes: the other takes over. When it is back, it keeps nothing of what it had.
     moving = lb2.addresses()

@@ -185,6 +185,33 @@ def test_purge_of_owned_takes_what_was_applied_and_nothing_else(
     assert not apply([], purge="owned", record=record)["changed"]
 
 
+def test_what_is_released_keeps_its_counters_and_is_not_purged(
+    apply: Apply, table: Table, messages: list[int], tmp_path: Path
+) -> None:
+    options: Words = {"purge": "owned", "record": str(tmp_path / "record.json")}
+    other = service(port=443)
+    apply([WEB, other], **options)
+    before = table()
+    messages.clear()
+    assert not apply([other], released=[WEB], **options)["changed"]
+    assert (table(), messages) == (before, [])
+    # And is nobody's that a purge knows, until it is listed again.
+    assert not apply([other], **options)["changed"]
+    assert table() == before
+    apply([WEB, other], **options)
+    assert messages == []
+    assert apply([other], **options)["steps"] == ["remove service tcp 192.0.2.10:80"]
+
+
+def test_what_is_released_is_made_as_declared_a_last_time(apply: Apply, table: Table, tmp_path: Path) -> None:
+    options: Words = {"purge": "owned", "record": str(tmp_path / "record.json")}
+    apply([WEB], **options)
+    theirs: Words = {**WEB, "scheduler": "lc", "real_servers": [*WEB["real_servers"][1:], {"address": "198.51.100.24"}]}
+    assert apply([], released=[theirs], **options)["step_count"] == 3
+    assert table() == seen(normal([theirs]))
+    assert not apply([], released=[WEB], **options)["changed"]
+
+
 @pytest.mark.parametrize("purge", ["owned", "all"])
 def test_a_purge_of_more_than_its_limit_changes_nothing(
     apply: Apply, table: Table, ipvsadm: Callable[..., str], tmp_path: Path, purge: str

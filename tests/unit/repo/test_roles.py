@@ -74,8 +74,8 @@ def test_records_are_where_they_come_back_from(checkout):
     director, keepalived = (
         load(checkout / "roles" / role / "vars" / "main.yml") for role in ("director", "keepalived")
     )
-    assert keepalived["_keepalived_sync_daemons_record"] == director["_director_sync_daemons_record"]
-    assert keepalived["_keepalived_drain_files"] == director["_director_drain_files"]
+    for record in ("sync_daemons_record", "addresses_record", "drain_files"):
+        assert keepalived[f"_keepalived_{record}"] == director[f"_director_{record}"]
 
 
 GOOD = {

@@ -39,6 +39,7 @@ def test_the_role_gets_what_it_needs() -> None:
         "marks": "",
         "marked": [],
         "reached": [],
+        "released": [],
     }
 
 

@@ -171,6 +171,32 @@ def test_one_address_has_one_manager() -> None:
     assert director(web(), checked, vip_holder="").findings == []
 
 
+def test_keepalived_that_runs_has_the_addresses() -> None:
+    runs = [*LINES, "keepalived runs"]
+    (found,) = director(web(), lines=runs).findings
+    assert found.startswith(
+        "director_vip_holder: lb1 runs keepalived, which moves the addresses, and lb1 would have them, too"
+    )
+    assert director(web(), lines=runs, vip_holder="").findings == []
+
+
+def test_a_host_that_was_not_asked_yet_is_judged_by_the_declaration() -> None:
+    assert director(web(), lines=[], vip_interface="eth9").findings == []
+    assert director(web(), lines=[], conn_tab_bits=99).findings == [
+        "director_conn_tab_bits: 99 is neither 0 nor from 8 to 27"
+    ]
+    checked = web(name="checked", port=81, health_check={"tcp": {}})
+    assert len(director(checked, lines=[]).findings) == 1
+
+
+def test_what_keepalived_owns_is_let_go_of() -> None:
+    checked = web(name="checked", port=81, health_check={"tcp": {}}, scheduler="rr", lvs_weight=None)
+    del checked["lvs_weight"]
+    (released,) = director(web(), checked, vip_holder="").released
+    assert (released["port"], released["scheduler"], len(released["real_servers"])) == (81, "rr", 2)
+    assert not {"name", "health_check"} & set(released)
+
+
 def remote(address: str, **changes: t.Any) -> dict[str, t.Any]:
     return web(real_servers=[{"address": address}], **changes)
 

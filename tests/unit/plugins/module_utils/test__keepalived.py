@@ -315,6 +315,11 @@ def test_tracking() -> None:
     assert (result.credentials, result.secret) == (False, True)
 
 
+def test_text_of_the_users_own_may_hold_anything() -> None:
+    assert not configuration([WEB]).secret
+    assert configuration([WEB], extra_config="virtual_server 192.0.2.99 80 {}\n").secret
+
+
 def test_what_is_global() -> None:
     text = configuration(
         [WEB],
@@ -323,7 +328,7 @@ def test_what_is_global() -> None:
         garp_refresh=60,
         garp_interval=0.01,
         realtime_priority=50,
-        script_user="checks nogroup",
+        script_user="checks",
         tls={"certificate": "/etc/ssl/c.pem", "password": "x y"},
         extra_config="static_routes {\n}\n\n",
     ).text
@@ -337,7 +342,7 @@ def test_what_is_global() -> None:
         "vrrp_rt_priority 50",
         "vrrp_rlimit_rttime 10000000",
         "vrrp_no_swap",
-        "script_user checks nogroup",
+        "script_user checks",
     ):
         assert f"{line}\n" in told
     assert block(text, "SSL") == 'certificate /etc/ssl/c.pem\npassword "x y"\n'
@@ -348,13 +353,20 @@ def test_what_is_global() -> None:
 
 
 def test_connection_sync() -> None:
-    one = configuration([WEB], sync_id=7, sync_maxlen=1400, sync_port=8849, sync_ttl=2, sync_group="ff02::81")
+    one = configuration(
+        [WEB],
+        sync_id=7,
+        sync_maximum_length=1400,
+        sync_multicast_port=8849,
+        sync_multicast_ttl=2,
+        sync_multicast_group="ff02::81",
+    )
     options = {"maximum_length": 1400, "multicast_port": 8849, "multicast_ttl": 2, "multicast_group": "ff02::81"}
     told = {"interface": "back", "id": 7, **options}
     assert one.sync_daemons == [{"role": "master", **told}, {"role": "backup", **told}]
     assert "sync" not in one.text
     # The kernel has no shorter buffer for what comes.
-    short = configuration([WEB], sync_maxlen=100).sync_daemons
+    short = configuration([WEB], sync_maximum_length=100).sync_daemons
     assert [daemon.get("maximum_length") for daemon in short] == [100, None]
 
 
@@ -367,7 +379,9 @@ def test_every_director_sends_and_receives(services: list[dict[str, Any]]) -> No
 def test_a_director_that_serves_as_well_is_told_whether_it_is_the_backup() -> None:
     """Its net.ipv4.vs.backup_only lets its table rest while it has a daemon that receives."""
     groups = {"web": ["web1", "lb1"]}
-    one = configuration([{**WEB, "forwarding": "direct"}], groups=groups, sync_maxlen=1400, sync_group="ff02::81")
+    one = configuration(
+        [{**WEB, "forwarding": "direct"}], groups=groups, sync_maximum_length=1400, sync_multicast_group="ff02::81"
+    )
     assert one.sync_daemons == []
     assert "    lvs_sync_daemon back inst lvs_ipv4 id 40 maxlen 1400 group ff02::81\n" in one.text
     # It is known at a restart only.
@@ -582,7 +596,7 @@ def test_what_a_start_may_find_in_the_kernel(check: dict[str, Any], trusting: bo
         ({"services": [{**WEB, "scheduler": "rr", "health_check": {"ping": {}}}]}, False),
         ({"advert_interval": 1.0, "priority": 3, "hold_file": "/x", "garp_refresh": 5, "extra_config": "# a\n"}, False),
         ({"sync": False}, False),
-        ({"sync_maxlen": 1400}, False),
+        ({"sync_maximum_length": 1400}, False),
         ({"services": [{**WEB, "real_servers": [{"group": "web", "upper_threshold": 5}]}]}, True),
         ({"extra_config": "net_namespace blue\n"}, True),
     ],
@@ -590,6 +604,28 @@ def test_what_a_start_may_find_in_the_kernel(check: dict[str, Any], trusting: bo
 def test_what_needs_a_restart(change: dict[str, Any], restart: bool) -> None:
     services = change.pop("services", [WEB])
     assert (configuration(services, **change).restart != configuration([WEB]).restart) == restart
+
+
+# -- what is let go of -----------------------------------------------------------------------------------------
+
+
+def test_what_keepalived_lets_go_of_is_somebody_elses_or_nobodys() -> None:
+    services = [WEB, {**WEB, "name": "more", "port": 81}, {**WEB6, "port": 82}, {**WEB, "name": "last", "port": 83}]
+    services[1]["scheduler"] = "sh"
+    check = {"tcp": {"port": 80}}
+    mark = {"name": "mark", "fwmark": 3000000000, "real_servers": WEB["real_servers"], "health_check": check}
+    had = configuration([*services, mark]).text.splitlines()
+
+    def left(declared: list[dict[str, Any]], had: list[str]) -> _keepalived.Left:
+        return _keepalived.left(_cluster.services(declared, GROUPS, HOSTS), had)
+
+    assert left([*services, mark], had) == ([], [])
+    assert left([], []) == ([], [])
+    gone = [{key: value for key, value in service.items() if key != "health_check"} for service in (services[1], mark)]
+    assert left([WEB, *gone, {**PLAIN, "port": 99}], had) == (
+        ["-t 192.0.2.10:81", "-f 3000000000"],
+        ["-t [2001:db8:f::10]:82", "-t 192.0.2.10:83"],
+    )
 
 
 # -- what is wrong ---------------------------------------------------------------------------------------------
@@ -608,9 +644,10 @@ def test_what_needs_a_restart(change: dict[str, Any], restart: bool) -> None:
         ({"router_id": 256}, "keepalived_router_id: 256 is not an integer from 0 to 255"),
         ({"priority": 255}, "keepalived_priority: 255 is not an integer from 0 to 254"),
         ({"sync_id": -1}, "keepalived_sync_id: -1 is not an integer from 0 to 255"),
-        ({"sync_group": "192.0.2.1"}, "keepalived_sync_group: '192.0.2.1' is not a multicast address"),
-        ({"sync_maxlen": 65508}, "keepalived_sync_maxlen: 65508 is not an integer from 0 to 65507"),
+        ({"sync_multicast_group": "192.0.2.1"}, "keepalived_sync_multicast_group: '192.0.2.1' is not a multicast address"),
+        ({"sync_maximum_length": 65508}, "keepalived_sync_maximum_length: 65508 is not an integer from 0 to 65507"),
         ({"realtime_priority": 100}, "keepalived_realtime_priority: 100 is not an integer from 0 to 99"),
+        ({"script_user": "lvs-script adm"}, "keepalived_script_user: 'lvs-script adm' is not the name of one user"),
         ({"addresses": ["192.0.2.300"]}, "keepalived_addresses[0]: '192.0.2.300' is not an IPv4 or IPv6 address"),
         ({"addresses": ["192.0.2.20/33"]}, "keepalived_addresses[0]: '33' is not an integer from 1 to 32"),
         ({"addresses": ["203.0.113.1"]}, "keepalived_addresses[0]: no interface of lb1 is in the network of 203.0.113.1"),
@@ -658,7 +695,7 @@ def test_all_that_is_wrong_is_told_at_once() -> None:
         ({"host": "web1"}, 'groups: web1 is not in the group "directors"'),
         ({"hosts": {"lb2": {"lvs_address": None}}}, "host lb2: lvs_address: is needed for unicast VRRP"),
         ({"interfaces": {"eth0": ["192.0.2.11/24"]}}, "host lb1: 198.51.100.11 is its lvs_address, but no interface has it"),
-        ({"hosts": {"lb1": {"lvs_gateway": "203.0.113.1"}}}, "lvs_gateway[0]: no interface of lb1 is in the network of 203.0.113.1"),
+        ({"hosts": {"lb1": {"lvs_gateway": "203.0.113.1"}}}, "lvs_gateway: no interface of lb1 is in the network of 203.0.113.1"),
     ],
 )  # fmt: skip
 def test_a_wrong_inventory_is_named(case: dict[str, Any], finding: str) -> None:

@@ -61,7 +61,7 @@ def found(readings: t.Any, keepalived: t.Any = True, hostvars: t.Any = None, **o
     parity = FilterModule().filters()["parity"]
     declared = [WEB, CHECKED]
     return [
-        finding
+        finding["text"]
         for name in GROUPS["directors"]
         for finding in parity(declared, name, GROUPS, hostvars or HOSTVARS, readings, keepalived, **options)
     ]
@@ -238,12 +238,38 @@ def test_a_director_that_serves_as_well_sends_or_receives() -> None:
 
     def of(name: str) -> list[str]:
         told = parity([{**WEB, "forwarding": "direct"}], name, groups, HOSTVARS, readings, True)
-        return [finding for finding in told if "sync daemon" in finding]
+        return [finding["text"] for finding in told if finding["kind"] == "sync"]
 
     assert of("lb1") == of("lb2") == []
     readings["lb2"].update(addresses=[VIP, GATEWAY])
     readings["lb1"].update(addresses=[])
     assert of("lb1") == ["lb1: sync daemon: role: is master, is to be backup"]
+
+
+def test_playbooks_tell_findings_apart_by_their_kind() -> None:
+    readings = right()
+    (web, _checked) = readings["lb1"]["services"]
+    web["scheduler"] = "wlc"
+    web["real_servers"] = [
+        {**web["real_servers"][0], "weight": 2},
+        {**web["real_servers"][0], "address": "198.51.100.99"},
+    ]
+    readings["lb1"]["services"] = [web, {**entry(443), "port": 444}]
+    readings["lb1"]["sync_daemons"] = []
+    parity = FilterModule().filters()["parity"]
+    told = parity([WEB, CHECKED], "lb1", GROUPS, HOSTVARS, readings, True)
+    kinds = [(finding["kind"], finding["text"].partition(": ")[2].rpartition(": ")[0]) for finding in told]
+    assert kinds == [
+        ("sync", "sync daemon: role"),
+        ("attribute", f"web (tcp {VIP}:80): scheduler"),
+        ("attribute", f"web (tcp {VIP}:80): real server web1 (198.51.100.21:80): weight"),
+        ("missing", f"web (tcp {VIP}:80): real server web2 (198.51.100.22:80)"),
+        ("extra", f"web (tcp {VIP}:80): real server 198.51.100.99:80"),
+        ("missing", f"checked (tcp {VIP}:443)"),
+        ("extra", f"tcp {VIP}:444"),
+    ]
+    (silent,) = parity([WEB], "lb1", GROUPS, HOSTVARS, {}, True)
+    assert silent["kind"] == "silent"
 
 
 def test_without_keepalived_one_director_is_to_have_the_addresses() -> None:
@@ -276,7 +302,7 @@ def test_directors_of_another_cluster_are_not_compared() -> None:
 
 def test_addresses_that_move_are_told_in_three_forms() -> None:
     cluster = _cluster.services([WEB], GROUPS, HOSTVARS)
-    told = _parity.floating(cluster, "2001:DB8::1/64", [{"address": "198.51.100.2"}, VIP], None)
+    told = _parity.floating(cluster, {"a": "2001:DB8::1/64", "b": [{"address": "198.51.100.2"}, VIP], "c": None})
     assert told == [VIP, "2001:db8::1", "198.51.100.2"]
 
 

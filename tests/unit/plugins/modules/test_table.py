@@ -200,7 +200,7 @@ def test_a_bad_input_is_refused_by_its_path_before_anything_is_opened(run, kerne
         ({"services": [], "purge": "owned", "record": ""}, "record: is required with purge owned"),
         (
             {"services": [], "flush": True},
-            "module: flush. Supported parameters include: drains, probe, purge, purge_limit, record, services.",
+            "module: flush. Supported parameters include: drains, probe, purge, purge_limit, record, released, services.",
         ),
     ],
 )
@@ -385,6 +385,67 @@ def test_purge_owned_settles(settles, kernel, record, owned):
         purge="owned",
         record=str(record),
     )
+
+
+def test_what_is_released_stays_as_declared_and_is_ours_no_more(settles, kernel, record, owned):
+    owned(WEB, MARK)
+    kernel.done.clear()
+    kernel.applied = 0
+    released = {**WEB, "scheduler": "lc", "real_servers": [R2, R3]}
+    result = settles(
+        "table",
+        [*of_web("add", 3), "edit service tcp 192.0.2.10:80", *of_web("remove", 1)],
+        services=[MARK],
+        released=[released, {**WEB, "port": 81}],
+        purge="owned",
+        record=str(record),
+    )
+    assert result["changed"]
+    assert ours(record) == [(7,)]
+    # From here on it is whoever's it is.
+    kernel.has(MARK, {**released, "real_servers": [R1]})
+    assert not owned(MARK, released=[released])["changed"]
+    assert not owned(MARK)["changed"]
+
+
+def test_what_is_released_with_one_change_is_ours_no_more(owned, record):
+    owned(WEB, MARK)
+    assert owned(MARK, released=[{**WEB, "scheduler": "lc"}])["step_count"] == 1
+    assert ours(record) == [(7,)]
+
+
+def test_what_is_released_as_it_is_needs_no_message(owned, kernel, record):
+    owned(WEB, MARK)
+    kernel.applied = 0
+    assert not owned(MARK, released=[WEB])["changed"]
+    assert (kernel.applied, ours(record)) == (0, [(7,)])
+
+
+def test_check_mode_releases_nothing(owned, record):
+    owned(WEB, MARK)
+    assert not owned(MARK, released=[WEB], check=True)["changed"]
+    assert ours(record) == [(80, 1, 2), (7,)]
+
+
+def test_what_is_released_is_spared_by_a_purge_of_all(run, kernel):
+    kernel.has(WEB, MARK, DNS)
+    assert run("table", services=[MARK], released=[WEB], purge="all")["steps"] == [
+        "remove service udp [2001:db8:f::10]:53"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("released", "message"),
+    [
+        (WEB, "released[0]: tcp 192.0.2.10:80 is services[0], too"),
+        ({**WEB, "port": 0}, "released[0].port: "),
+        ({**WEB, "health_check": {}}, "released[0].health_check: there is no such option here"),
+    ],
+)
+def test_what_cannot_be_released(owned, kernel, released, message):
+    result = owned(WEB, released=[released])
+    assert result["msg"].startswith(message)
+    assert kernel.opened == 0
 
 
 def test_without_a_record_yet_nothing_is_ours(owned, kernel, record):
@@ -645,6 +706,21 @@ def test_the_record_holds_the_weight_that_was_applied(owned, silent, record):
     silent[0].clear()
     owned(WEB, probe={})
     assert weights(json.loads(record.read_text())["services"]) == {"1": 1, "2": 1}
+
+
+def test_who_is_released_is_not_asked(owned, silent, kernel, record):
+    reasons, asked = silent
+    reasons.update({"198.51.100.22": "refused", "198.51.100.23": "refused"})
+    owned(WEB, probe={})
+    assert weights(kernel.words) == {"1": 1, "2": 0}
+    asked.clear()
+    released = {**WEB, "real_servers": [R1, R2, R3]}
+    result = owned({**WEB, "port": 81, "real_servers": [R1]}, released=[released], probe={"on_failure": "fail"})
+    assert (result["unanswered"], result["unprobed"]) == ([], [])
+    assert asked == [["198.51.100.21"]]
+    # As declared: whether they answer is its new owner's to find out.
+    assert weights(kernel.words[:1]) == {"1": 1, "2": 1, "3": 1}
+    assert ours(record) == [(81, 1)]
 
 
 @pytest.mark.parametrize(

@@ -173,7 +173,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "gratuitous ARP": {"garp_repeat": 1, "garp_delay": 0, "garp_refresh": 60, "garp_interval": 0.001},
     "realtime": {"realtime_priority": 50},
     "no sync": {"sync": False},
-    "sync": {"sync_id": 255, "sync_maxlen": 65507, "sync_port": 65535, "sync_ttl": 255, "sync_group": "ff02::81"},
+    "sync": {"sync_id": 255, "sync_maximum_length": 65507, "sync_multicast_port": 65535, "sync_multicast_ttl": 255, "sync_multicast_group": "ff02::81"},
     "tls": {"tls": {"certificate": "/etc/c.pem", "key": "/etc/k.pem", "password": "pass phrase"}},
     "no hold": {"hold_file": ""},
 }  # fmt: skip

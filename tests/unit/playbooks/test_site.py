@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the declaration alone shows to be wrong is refused before any host is spoken to: those of this inventory do not exist.
+What keepalived is declared to do is judged with the addresses that directors have, which these cannot tell."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import subprocess
+from typing import Any
+
+import pytest
+
+INVENTORY = """
+all:
+  vars:
+    lvs_services:
+      - {name: web, protocol: tcp, address: 192.0.2.10, port: 80, real_servers: [{group: web}]}
+    ansible_host: host.invalid
+  children:
+    directors: {hosts: {lb1: {lvs_address: 198.51.100.11}, lb2: {lvs_address: 198.51.100.12}}}
+    web: {hosts: {web1: {lvs_address: 198.51.100.21}, web2: {lvs_address: 198.51.100.22}}}
+"""
+SERVING = {
+    "name": "b",
+    "protocol": "tcp",
+    "address": "192.0.2.10",
+    "port": 81,
+    "real_servers": [{"group": "directors"}],
+}
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ({"director_conn_tab_bits": 99}, "director_conn_tab_bits: 99 is neither 0 nor from 8 to 27"),
+        ({"director_timeouts": {"tcp_fin": 3}}, "director_timeouts.tcp_fin. Supported parameters include: tcp, tcpfin, udp"),
+        ({"director_vip_holder": "web1"}, 'director_vip_holder: host "web1" is not in the group "directors"'),
+        ({"lvs_services": [SERVING]}, "lb1 is a director and a real server, and by masquerade its replies would not leave by"),
+    ],
+)  # fmt: skip
+def test_what_is_declared_wrong_is_refused_first(
+    said: dict[str, Any], told: str, checkout: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    (tmp_path / "hosts.yml").write_text(INVENTORY)
+    run = subprocess.run(
+        ["ansible-playbook", "-i", str(tmp_path / "hosts.yml"), "lvs.ipvs.site", "-e", json.dumps(said)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+        env={**os.environ, "ANSIBLE_CONFIG": str(checkout / "ansible.cfg"), "COLUMNS": "1000"},
+    )
+    output = " ".join((run.stdout + run.stderr).split())
+    assert told in output.replace("''", "'").replace('\\"', '"')
+    assert run.returncode
+    assert "unreachable=1" not in output
