@@ -47,11 +47,8 @@ kernel: system $(VENV)  ## library and modules against real kernels (KERNEL=6.12
 kernel-soak: system $(VENV)  ## the same with many more generated tables
 	@tests/kernel/run --kernel $(or $(KERNEL),all) --soak $(ARGS)
 
-# By itself, molecule's memory of a run is one for all checkouts whose folders are named alike.
-molecule: export MOLECULE_EPHEMERAL_DIRECTORY := $(CURDIR)/tests/output/molecule
-molecule: export MOLECULE_GLOB := molecule/*/molecule.yml
-molecule: system $(VENV)  ## every scenario in the lab, or one: SCENARIO=nat
-	@molecule test $(if $(SCENARIO),--scenario-name $(SCENARIO),--all)
+molecule: system $(VENV)  ## every scenario in the lab, or some on one lab: SCENARIO="nat operations"
+	@tests/tools/scenarios $(SCENARIO)
 
 fleet: system $(VENV)  ## playbooks over simulated directors: what a run costs, drift, adoption
 	@tests/kernel/run --kernel $(or $(KERNEL),6.12) --timeout 1800 $(ARGS) tests/fleet
