@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""`make test` has every scenario of molecule/."""
+"""`make molecule` runs every scenario of molecule/."""
 
 from __future__ import annotations
 
