@@ -64,7 +64,7 @@ def test_a_web_server_that_stops_is_out_and_comes_back() -> None:
 
 
 def test_a_server_is_drained_in_services_of_either_owner_and_comes_back() -> None:
-    whole = sorted([*entries(80), *entries(8080)])
+    whole = sorted([*OURS, *entries(8080, **THEIRS)])
     drained = [line.replace(" -w 1", " -w 0") if SERVERS["web3"] in line else line for line in whole]
     with Load(transfers=0, port=8080) as load:
         for name, table in (("drain", drained), ("restore", whole)):
