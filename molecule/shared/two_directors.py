@@ -88,7 +88,11 @@ class Load:
 
     @property
     def broken(self) -> list[str]:
-        return [word for _began, _ended, word, _server in self.seen["transfers"] if word]
+        return [
+            f"{word}, by {METHODS.get(server)}, from {began:.2f} to {ended:.2f}"
+            for began, ended, word, server in self.seen["transfers"]
+            if word
+        ]
 
     def survived(self, *moments: float) -> Counter[str]:
         """How many transfers were under way at all of these moments, and came to a good end, by method."""
@@ -173,7 +177,8 @@ def playbook(name: str, **variables: t.Any) -> subprocess.CompletedProcess[str]:
             f"lvs.ipvs.{name}",
         ],
         cwd=CHECKOUT,
-        env={**os.environ, "ANSIBLE_CONFIG": str(CHECKOUT / "ansible.cfg")},
+        # molecule asks for colours, which would stand between the words.
+        env={**os.environ, "ANSIBLE_CONFIG": str(CHECKOUT / "ansible.cfg"), "ANSIBLE_FORCE_COLOR": "false"},
         capture_output=True,
         text=True,
         check=False,

@@ -162,7 +162,7 @@ def test_keepalived_crashes_on_the_master() -> None:
     assert len(set(told[1:-1])) == 1
     assert ipvsadm("lb2") == before
     assert load.failed == []
-    assert load.broken == []
+    assert load.broken == [], (killed, moved, back)
 
 
 def test_both_directors_restart_at_once() -> None:
