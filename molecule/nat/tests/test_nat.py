@@ -159,6 +159,15 @@ def test_a_wrong_inventory_changes_nothing() -> None:
     assert ipvsadm("lb1") == table("rr")
 
 
+def test_a_virtual_address_that_another_host_has_is_not_taken() -> None:
+    taken = {**declared()[0], "name": "taken", "address": CLIENT}
+    with pytest.raises(AssertionError, match=rf"{CLIENT}/32 is in use: \S+ answers for it on the link of front"):
+        site([*with_scheduler("rr"), taken], limit="lb1")
+    assert do("lb1", f"ip -o addr show to {CLIENT}") == ""
+    site(with_scheduler("rr"), limit="lb1")
+    assert ipvsadm("lb1") == table("rr")
+
+
 def test_the_unit_makes_the_network_at_boot_and_drops_nothing() -> None:
     web1 = host("web1")
     assert web1.service("lvs-ipvs-real-server").is_enabled
