@@ -161,7 +161,7 @@ def test_a_wrong_inventory_changes_nothing() -> None:
 
 def test_a_virtual_address_that_another_host_has_is_not_taken() -> None:
     taken = {**declared()[0], "name": "taken", "address": CLIENT}
-    with pytest.raises(AssertionError, match=rf"{CLIENT}/32 is in use: \S+ answers for it on the link of front"):
+    with pytest.raises(AssertionError, match=rf"{CLIENT} is in use: \S+ answers for it on the link of front"):
         site([*with_scheduler("rr"), taken], limit="lb1")
     assert do("lb1", f"ip -o addr show to {CLIENT}") == ""
     site(with_scheduler("rr"), limit="lb1")
