@@ -44,7 +44,7 @@ class Configuration(t.NamedTuple):
     credentials: bool
     #: It holds something that may not be for eyes: passwords, arguments of scripts, text of the user's own.
     secret: bool
-    #: Changes with those settings that keepalived takes up at a restart only.
+    #: Changes with those settings that keepalived takes up at a restart only; the text says it, too.
     restart: str
     #: For playbooks: what the directors agree on.
     router_id: int
@@ -211,7 +211,8 @@ class _Writer:
         # receive all the time, so that a switch waits for no daemon and no daemon fails in a switch.
         follows = daemon is not None and instances and _director.looping_services(self.cluster, self.host, self.groups)
         sync = _sync_line(daemon, instances[0]) if daemon and follows else None
-        lines: list[t.Any] = [self._global_defs(sync)]
+        restart = self._restart(sync)
+        lines: list[t.Any] = [f"#start {restart}", self._global_defs(sync)]
         lines += self._tls()
         lines += [Block(f"track_file {path}", (f"file {path}", "weight 0")) for path in self.files]
         lines += tracked
@@ -233,7 +234,7 @@ class _Writer:
             text,
             self.credentials,
             self.secret,
-            self._restart(sync),
+            restart,
             router_id,
             sync_id,
             [

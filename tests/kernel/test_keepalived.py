@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+import yaml
 
 from ansible_collections.lvs.ipvs.plugins.module_utils import _cluster, _keepalived
 from tests.data import services as examples
@@ -34,11 +35,9 @@ REAL = ["198.51.100.21", "198.51.100.22"]
 
 def command() -> list[str]:
     """How the role has systemd start keepalived."""
-    lines = (ROLE / "vars" / "main.yml").read_text().splitlines()
-    started = next(line.strip() for line in lines if "ExecStart=/" in line).removeprefix("ExecStart=")
+    started = yaml.safe_load((ROLE / "vars" / "main.yml").read_text())["_keepalived_command"]
     # Where its children say their numbers is the test's to say.
-    started = re.sub(r"--\w+={{.*?}}", "", started)
-    return [word for word in shlex.split(started) if not word.startswith("$")]
+    return shlex.split(re.sub(r"--\w+={{.*?}}", "", started))
 
 
 def eventually(what: Callable[[], Any], seconds: float = 30) -> None:
@@ -717,6 +716,10 @@ def test_a_reload_with_a_service_more_goes_on_counting(
         assert (seen["192.0.2.10:80"], seen["192.0.2.10:81"]) == (1, 0)
         client.sendall(b"still there")
         assert answering.recv(100) == b"still there"
+    # By this the role knows how it was started.
+    assert one.process
+    words = pathlib.Path(f"/proc/{one.process.pid}/cmdline").read_text().split("\0")
+    assert words[: len(command())] == command()
 
 
 def renewed(one: Keepalived, *takeover: str | pathlib.Path) -> int:

@@ -76,6 +76,7 @@ def findings(*args: Any, **options: Any) -> list[str]:
 
 def test_two_directors_and_a_checked_service() -> None:
     assert configuration([WEB]).text == textwrap.dedent("""\
+        #start dfc0a52cee2c8317
         global_defs {
             router_id lb1
             vrrp_version 3
@@ -603,7 +604,10 @@ def test_what_a_start_may_find_in_the_kernel(check: dict[str, Any], trusting: bo
 )
 def test_what_needs_a_restart(change: dict[str, Any], restart: bool) -> None:
     services = change.pop("services", [WEB])
-    assert (configuration(services, **change).restart != configuration([WEB]).restart) == restart
+    one, other = configuration(services, **change), configuration([WEB])
+    assert (one.restart != other.restart) == restart
+    for each in (one, other):
+        assert each.text.splitlines()[0] == f"#start {each.restart}"
 
 
 # -- what is let go of -----------------------------------------------------------------------------------------
