@@ -597,7 +597,7 @@ class _Writer:
             "multicast_port": options.sync_multicast_port,
             "multicast_ttl": options.sync_multicast_ttl,
             "multicast_group": options.sync_multicast_group
-            and self._judged("keepalived_sync_multicast_group", _multicast, options.sync_multicast_group),
+            and self._judged("keepalived_sync_multicast_group", _model.multicast_group, options.sync_multicast_group),
         }
         for index, service in enumerate(self.cluster):
             for member in service.members:
@@ -787,15 +787,6 @@ def _name(option: str, value: t.Any) -> str:
     if not isinstance(value, str) or not value.replace("_", "").replace("-", "").isalnum() or not value.isascii():
         raise InvalidValue(option, f"{value!r} is not a name of letters, digits, '-' and '_'")
     return str(value)
-
-
-def _multicast(option: str, value: t.Any) -> str:
-    try:
-        if ipaddress.ip_address(value).is_multicast:
-            return str(ipaddress.ip_address(value))
-    except ValueError:
-        pass
-    raise InvalidValue(option, f"{value!r} is not a multicast address")
 
 
 #: "Cannot change ... at a reload - please restart" (main.c).
