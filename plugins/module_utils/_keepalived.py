@@ -46,10 +46,6 @@ class Configuration(t.NamedTuple):
     secret: bool
     #: Changes with those settings that keepalived takes up at a restart only; the text says it, too.
     restart: str
-    #: For playbooks: what the directors agree on.
-    router_id: int
-    sync_id: int
-    instances: list[dict[str, t.Any]]
     #: Every address that moves, with its prefix length and its interface.
     floating: list[dict[str, str]]
     #: The daemons of connection sync, for lvs.ipvs.sync_daemon.
@@ -235,17 +231,6 @@ class _Writer:
             self.credentials,
             self.secret,
             restart,
-            router_id,
-            sync_id,
-            [
-                {
-                    "name": instance.name,
-                    "family": instance.family,
-                    "interface": instance.interface,
-                    "addresses": [address.split("/")[0] for address, dummy in instance.addresses],
-                }
-                for instance in instances
-            ],
             [
                 {"address": address, "interface": interface}
                 for instance in instances
