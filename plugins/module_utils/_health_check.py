@@ -157,9 +157,11 @@ def choice(*choices: str) -> Judge:
 
 
 def interface(option: str, value: t.Any) -> str:
-    if not isinstance(value, str) or not re.fullmatch(r"[^\s/:\"'\\!#{}$@]{1,15}", value) or not value.isprintable():
-        raise InvalidValue(option, f"{value!r} is not the name of an interface")
-    return str(value)
+    """The name of an interface that needs no quotes: not everywhere does keepalived take them."""
+    name = _model.interface_name(option, value)
+    if not _PLAIN_WORD.fullmatch(name):
+        raise InvalidValue(option, f"{value!r} is not the name of an interface that keepalived can read")
+    return name
 
 
 def hexadecimal(option: str, value: t.Any) -> str:

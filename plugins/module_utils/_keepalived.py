@@ -44,12 +44,8 @@ class Configuration(t.NamedTuple):
     credentials: bool
     #: It holds something that may not be for eyes: passwords, arguments of scripts, text of the user's own.
     secret: bool
-    #: Changes with those settings that keepalived takes up at a restart only.
+    #: Changes with those settings that keepalived takes up at a restart only; the text says it, too.
     restart: str
-    #: For playbooks: what the directors agree on.
-    router_id: int
-    sync_id: int
-    instances: list[dict[str, t.Any]]
     #: Every address that moves, with its prefix length and its interface.
     floating: list[dict[str, str]]
     #: The daemons of connection sync, for lvs.ipvs.sync_daemon.
@@ -211,7 +207,8 @@ class _Writer:
         # receive all the time, so that a switch waits for no daemon and no daemon fails in a switch.
         follows = daemon is not None and instances and _director.looping_services(self.cluster, self.host, self.groups)
         sync = _sync_line(daemon, instances[0]) if daemon and follows else None
-        lines: list[t.Any] = [self._global_defs(sync)]
+        restart = self._restart(sync)
+        lines: list[t.Any] = [f"#start {restart}", self._global_defs(sync)]
         lines += self._tls()
         lines += [Block(f"track_file {path}", (f"file {path}", "weight 0")) for path in self.files]
         lines += tracked
@@ -233,18 +230,7 @@ class _Writer:
             text,
             self.credentials,
             self.secret,
-            self._restart(sync),
-            router_id,
-            sync_id,
-            [
-                {
-                    "name": instance.name,
-                    "family": instance.family,
-                    "interface": instance.interface,
-                    "addresses": [address.split("/")[0] for address, dummy in instance.addresses],
-                }
-                for instance in instances
-            ],
+            restart,
             [
                 {"address": address, "interface": interface}
                 for instance in instances
@@ -596,7 +582,7 @@ class _Writer:
             "multicast_port": options.sync_multicast_port,
             "multicast_ttl": options.sync_multicast_ttl,
             "multicast_group": options.sync_multicast_group
-            and self._judged("keepalived_sync_multicast_group", _multicast, options.sync_multicast_group),
+            and self._judged("keepalived_sync_multicast_group", _model.multicast_group, options.sync_multicast_group),
         }
         for index, service in enumerate(self.cluster):
             for member in service.members:
@@ -786,15 +772,6 @@ def _name(option: str, value: t.Any) -> str:
     if not isinstance(value, str) or not value.replace("_", "").replace("-", "").isalnum() or not value.isascii():
         raise InvalidValue(option, f"{value!r} is not a name of letters, digits, '-' and '_'")
     return str(value)
-
-
-def _multicast(option: str, value: t.Any) -> str:
-    try:
-        if ipaddress.ip_address(value).is_multicast:
-            return str(ipaddress.ip_address(value))
-    except ValueError:
-        pass
-    raise InvalidValue(option, f"{value!r} is not a multicast address")
 
 
 #: "Cannot change ... at a reload - please restart" (main.c).

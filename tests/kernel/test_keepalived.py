@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+import yaml
 
 from ansible_collections.lvs.ipvs.plugins.module_utils import _cluster, _keepalived
 from tests.data import services as examples
@@ -34,11 +35,9 @@ REAL = ["198.51.100.21", "198.51.100.22"]
 
 def command() -> list[str]:
     """How the role has systemd start keepalived."""
-    lines = (ROLE / "vars" / "main.yml").read_text().splitlines()
-    started = next(line.strip() for line in lines if "ExecStart=/" in line).removeprefix("ExecStart=")
+    started = yaml.safe_load((ROLE / "vars" / "main.yml").read_text())["_keepalived_command"]
     # Where its children say their numbers is the test's to say.
-    started = re.sub(r"--\w+={{.*?}}", "", started)
-    return [word for word in shlex.split(started) if not word.startswith("$")]
+    return shlex.split(re.sub(r"--\w+={{.*?}}", "", started))
 
 
 def eventually(what: Callable[[], Any], seconds: float = 30) -> None:
@@ -121,6 +120,14 @@ def keepalived(tmp_path: pathlib.Path) -> Iterator[Callable[..., Keepalived]]:
     yield make
     for one in made:
         one.end()
+
+
+@pytest.fixture(params=[0, 1])
+def expire_nodest_conn(request: pytest.FixtureRequest, ipvsadm: Ipvsadm) -> int:
+    """As the kernel has it, and as the role director does."""
+    ipvsadm("-L")  # with it comes the setting
+    pathlib.Path("/proc/sys/net/ipv4/vs/expire_nodest_conn").write_text(str(request.param))
+    return int(request.param)
 
 
 def takeover(one: Keepalived) -> None:
@@ -258,6 +265,7 @@ def test_the_table_stays_when_keepalived_ends(end: str, table: Table, keepalived
     assert table() == before
 
 
+@pytest.mark.usefixtures("expire_nodest_conn")
 def test_a_start_puts_right_what_a_crash_left(
     table: Table,
     ipvsadm: Ipvsadm,
@@ -299,6 +307,7 @@ def test_a_start_puts_right_what_a_crash_left(
     eventually(lambda: any(REAL[0] in line and line.endswith("-w 0") for line in table()[0]))
 
 
+@pytest.mark.usefixtures("expire_nodest_conn")
 def test_a_takeover_of_what_is_right_changes_nothing(table: Table, keepalived: Callable[..., Keepalived]) -> None:
     one = keepalived()
     # Whatever it would say, it says it in an hour or so.
@@ -312,6 +321,7 @@ def test_a_takeover_of_what_is_right_changes_nothing(table: Table, keepalived: C
     assert table() == before
 
 
+@pytest.mark.usefixtures("expire_nodest_conn")
 @pytest.mark.parametrize(
     "check", [{"tcp": {}, "alpha": True}, {"tcp": {"alpha": True}}, {"file": {"path": "/run/ill"}}]
 )
@@ -717,6 +727,10 @@ def test_a_reload_with_a_service_more_goes_on_counting(
         assert (seen["192.0.2.10:80"], seen["192.0.2.10:81"]) == (1, 0)
         client.sendall(b"still there")
         assert answering.recv(100) == b"still there"
+    # By this the role knows how it was started.
+    assert one.process
+    words = pathlib.Path(f"/proc/{one.process.pid}/cmdline").read_text().split("\0")
+    assert words[: len(command())] == command()
 
 
 def renewed(one: Keepalived, *takeover: str | pathlib.Path) -> int:
@@ -739,6 +753,11 @@ class Connected:
         self.client.sendall(b"still there")
         assert self.answering.recv(100) == b"still there"
 
+    def is_over(self) -> None:
+        self.client.sendall(b"still there")
+        with pytest.raises(ConnectionResetError):
+            self.client.recv(100)
+
     def close(self) -> None:
         for end in (self.client, self.answering, self.listener):
             end.close()
@@ -757,6 +776,65 @@ def connected() -> Iterator[Callable[[int], Connected]]:
     yield connect
     for one in made:
         one.close()
+
+
+def test_which_connections_outlive_keepalived(
+    expire_nodest_conn: int,
+    table: Table,
+    keepalived: Callable[..., Keepalived],
+    connected: Callable[[int], Connected],
+    watch: Callable[..., Words],
+) -> None:
+    """As docs/health_checks.md has it."""
+    # Scripts now and then only, see below.
+    checks = {80: watch(interval=1), 81: watch(interval=1, alpha=True), 82: FINE}
+    services = [
+        web(check, name=f"on {port}", port=port, real_servers=[{"address": REAL[0]}]) for port, check in checks.items()
+    ]
+    one = keepalived()
+    one.file.write_text(written(services))
+    one.start("--check")
+    eventually(lambda: len(table()[0]) == 6)
+    before = table()
+    trusted, looked_at, by_file = map(connected, checks)
+    one.crash()
+    takeover(one)
+    one.start("--check")
+    eventually(lambda: table() == before)
+    trusted.goes_on()
+    for distrusted in (looked_at, by_file):
+        if expire_nodest_conn:
+            distrusted.is_over()
+        else:
+            distrusted.goes_on()
+
+
+@pytest.mark.parametrize("expire_nodest_conn", [1], indirect=True)
+@pytest.mark.usefixtures("expire_nodest_conn")
+@pytest.mark.parametrize("inhibited", [True, False])
+def test_which_connections_outlive_a_server_that_is_ill(
+    inhibited: bool,
+    table: Table,
+    keepalived: Callable[..., Keepalived],
+    connected: Callable[[int], Connected],
+    watch: Callable[..., Words],
+    judge: Callable[[str, bool], None],
+) -> None:
+    one = keepalived()
+    check = watch(interval=1, inhibit_on_failure=inhibited)
+    one.file.write_text(written([web(check, real_servers=[{"address": REAL[0]}])]))
+    one.start("--check")
+    eventually(lambda: len(table()[0]) == 2)
+    connection = connected(80)
+    before = table()
+    judge(REAL[0], False)
+    eventually(lambda: table() != before)
+    judge(REAL[0], True)
+    eventually(lambda: table() == before)
+    if inhibited:
+        connection.goes_on()
+    else:
+        connection.is_over()
 
 
 def test_a_service_that_gains_a_check_goes_on(

@@ -65,6 +65,13 @@ def block(text: str, head: str) -> str:
     return textwrap.dedent(found[2])
 
 
+def ids(one: _keepalived.Configuration) -> tuple[int, int]:
+    """The virtual router id, and the id of connection sync."""
+    found = re.search(r"virtual_router_id (\d+)", one.text)
+    assert found
+    return int(found[1]), one.sync_daemons[0]["id"]
+
+
 def findings(*args: Any, **options: Any) -> list[str]:
     with pytest.raises(_cluster.ClusterError) as caught:
         configuration(*args, **options)
@@ -76,6 +83,7 @@ def findings(*args: Any, **options: Any) -> list[str]:
 
 def test_two_directors_and_a_checked_service() -> None:
     assert configuration([WEB]).text == textwrap.dedent("""\
+        #start dfc0a52cee2c8317
         global_defs {
             router_id lb1
             vrrp_version 3
@@ -260,7 +268,7 @@ def test_three_directors() -> None:
     one = configuration([WEB], hosts=hosts, groups=groups)
     assert block(one.text, "unicast_peer") == "198.51.100.12\n198.51.100.13\n"
     # The third changes neither the ids nor the priorities of the others.
-    assert (one.router_id, one.sync_id) == (configuration([WEB]).router_id, configuration([WEB]).sync_id)
+    assert ids(one) == ids(configuration([WEB]))
 
 
 @pytest.mark.parametrize(
@@ -411,10 +419,10 @@ def test_the_kernel_syncs_no_real_servers_of_another_family() -> None:
 def test_ids_are_of_the_names_and_of_nothing_else() -> None:
     """Another run on another machine, with another Python, must find the same: pinned."""
     one = configuration([WEB])
-    assert (one.router_id, one.sync_id) == (134, 40)
+    assert ids(one) == (134, 40)
     networks = ["192.0.2.12/24", "2001:db8:f::12/64", "198.51.100.12/24", "2001:db8:b::12/64"]
     other = configuration([WEB6, PLAIN], "lb2", interfaces={"x": networks})
-    assert (other.router_id, other.sync_id) == (134, 40)
+    assert ids(other) == (134, 40)
 
 
 @pytest.mark.parametrize("what", ["router_id", "sync_id"])
@@ -426,8 +434,8 @@ def test_ids_are_in_range_and_spread(what: str) -> None:
 def test_a_named_cluster() -> None:
     hosts = {"lb1": {"lvs_cluster": "berlin"}, "lb2": {"lvs_cluster": "berlin"}}
     one = configuration([WEB], hosts=hosts)
-    assert one.router_id == _keepalived.derived_id("router_id", "berlin") != configuration([WEB]).router_id
-    assert one.sync_id == _keepalived.derived_id("sync_id", "berlin")
+    assert ids(one) == tuple(_keepalived.derived_id(what, "berlin") for what in ("router_id", "sync_id"))
+    assert ids(one) != ids(configuration([WEB]))
 
 
 FLEET_GROUPS = {"all": ["lb1", "lb2", "lb3", "lb4"], "directors": ["lb1", "lb2", "lb3", "lb4"]}
@@ -603,7 +611,10 @@ def test_what_a_start_may_find_in_the_kernel(check: dict[str, Any], trusting: bo
 )
 def test_what_needs_a_restart(change: dict[str, Any], restart: bool) -> None:
     services = change.pop("services", [WEB])
-    assert (configuration(services, **change).restart != configuration([WEB]).restart) == restart
+    one, other = configuration(services, **change), configuration([WEB])
+    assert (one.restart != other.restart) == restart
+    for each in (one, other):
+        assert each.text.splitlines()[0] == f"#start {each.restart}"
 
 
 # -- what is let go of -----------------------------------------------------------------------------------------
@@ -644,7 +655,7 @@ def test_what_keepalived_lets_go_of_is_somebody_elses_or_nobodys() -> None:
         ({"router_id": 256}, "keepalived_router_id: 256 is not an integer from 0 to 255"),
         ({"priority": 255}, "keepalived_priority: 255 is not an integer from 0 to 254"),
         ({"sync_id": -1}, "keepalived_sync_id: -1 is not an integer from 0 to 255"),
-        ({"sync_multicast_group": "192.0.2.1"}, "keepalived_sync_multicast_group: '192.0.2.1' is not a multicast address"),
+        ({"sync_multicast_group": "192.0.2.1"}, "keepalived_sync_multicast_group: '192.0.2.1' is not an IPv4 or IPv6 multicast address"),
         ({"sync_maximum_length": 65508}, "keepalived_sync_maximum_length: 65508 is not an integer from 0 to 65507"),
         ({"realtime_priority": 100}, "keepalived_realtime_priority: 100 is not an integer from 0 to 99"),
         ({"script_user": "lvs-script adm"}, "keepalived_script_user: 'lvs-script adm' is not the name of one user"),
@@ -653,6 +664,8 @@ def test_what_keepalived_lets_go_of_is_somebody_elses_or_nobodys() -> None:
         ({"addresses": ["203.0.113.1"]}, "keepalived_addresses[0]: no interface of lb1 is in the network of 203.0.113.1"),
         ({"addresses": [{"adress": "x"}]}, "keepalived_addresses[0].adress: there is no such option here"),
         ({"interface": "no way"}, "lvs_services: 'no way' is not the name of an interface"),
+        ({"interface": ".."}, "lvs_services: '..' is not the name of an interface"),
+        ({"interface": "a;b"}, "lvs_services: 'a;b' is not the name of an interface that keepalived can read"),
         ({"track_interfaces": [{"name": "a", "weight": 254}]}, "keepalived_track_interfaces[0].weight: 254 is not an integer"),
         ({"track_scripts": [{"name": "a b", "command": "/x"}]}, "keepalived_track_scripts[0].name: 'a b' is not a name"),
         ({"track_scripts": [{"name": "a"}]}, "keepalived_track_scripts[0].command: is required"),
