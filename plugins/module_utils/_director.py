@@ -60,13 +60,15 @@ def parse_told(lines: t.Iterable[str]) -> Told:
     """What the host tells, line by line: files as grep -H has them, answers of ip(8), and lines of the role's own."""
     kernel: tuple[int, ...] = ()
     settings, mtu, routes = set(), {}, {}
-    vip_interface = None
+    vip_interface, longest = None, 0
     symbols = set()
     keepalived = False
     ipvs = True
     for line in lines:
         setting = re.match(r"/proc/sys/net/ipv4/vs/(\w+):", line)
         link = re.match(r"/sys/class/net/([^/]+)/mtu:(\d+)", line)
+        # Neither the default route nor the route to an address alone, which is but where it is now, is a network.
+        network = re.match(r"network [0-9a-f.:]+/(\d+) ", line)
         words = line.split()
         if setting:
             settings.add(setting[1])
@@ -80,9 +82,10 @@ def parse_told(lines: t.Iterable[str]) -> Told:
             symbols.add(words[1])
         elif line == "no module ip_vs":
             ipvs = False
-        elif line.startswith("network ") and "dev" in words:
-            # Of the networks that hold an address, the narrowest comes last.
-            vip_interface = words[words.index("dev") + 1]
+        elif network and "dev" in words:
+            # ip(8) tells those of IPv4 and of IPv6 in different orders; of one network, the preferred route first.
+            if int(network[1]) > longest:
+                vip_interface, longest = words[words.index("dev") + 1], int(network[1])
         elif line.startswith("route ") and "dev" in words:
             local = words[1] == "local"
             via = words[words.index("via") + 1] if "via" in words else ""

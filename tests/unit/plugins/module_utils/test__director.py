@@ -85,6 +85,34 @@ def test_what_a_host_tells_is_understood() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("routes", "interface"),
+    [
+        # The orders are those of ip(8): tests/kernel/test_virtual_address.py asks it.
+        (
+            ["default via 10.0.2.2 dev mgmt", "10.0.0.0/24 dev front scope link", "10.0.0.0/16 dev b", "10.0.0.0/8 dev c"],
+            "front",
+        ),
+        (
+            [
+                "2001:db8:f::10 dev lo proto kernel metric 256 pref medium",
+                "2001:db8:f::/64 dev front proto kernel metric 256 pref medium",
+                "2001:db8::/32 dev back metric 1024 pref medium",
+                "default via fe80::2 dev mgmt metric 1024 pref medium",
+            ],
+            "front",
+        ),
+        (["192.0.2.0/24 dev front metric 100", "192.0.2.0/24 dev back metric 200"], "front"),
+        (["default via 10.0.2.2 dev mgmt"], None),
+        (["default via fe80::2 dev mgmt metric 1024 pref medium"], None),
+        (["unreachable 192.0.2.0/24", "unreachable 2001:db8:f::/64 dev lo metric 1024 pref medium"], None),
+        (["2001:db8:f::10 dev lo proto kernel metric 256 pref medium", "192.0.2.10 dev lo scope link"], None),
+    ],
+)
+def test_virtual_addresses_go_by_the_narrowest_network(routes: list[str], interface: str | None) -> None:
+    assert _director.parse_told(f"network {route} " for route in routes).vip_interface == interface
+
+
 # -- sysctls --
 
 ALWAYS = {"conntrack": 0, "conn_reuse_mode": 1, "expire_nodest_conn": 1, "sloppy_tcp": 0}
