@@ -90,7 +90,12 @@ def test_what_a_host_tells_is_understood() -> None:
     [
         # The orders are those of ip(8): tests/kernel/test_virtual_address.py asks it.
         (
-            ["default via 10.0.2.2 dev mgmt", "10.0.0.0/24 dev front scope link", "10.0.0.0/16 dev b", "10.0.0.0/8 dev c"],
+            [
+                "default via 10.0.2.2 dev mgmt",
+                "10.0.0.0/24 dev front scope link",
+                "10.0.0.0/16 dev b",
+                "10.0.0.0/8 dev c",
+            ],
             "front",
         ),
         (
