@@ -61,14 +61,26 @@ ReadWritePaths={folders}
 WantedBy=multi-user.target
 """
 
+# The host's own firewall flushes all rules, ours too, at each start and reload. What it fails of is not for it to fail of.
+_BEHIND_NFTABLES = """\
+# Written by the Ansible module lvs.ipvs.restore_unit. SPDX-License-Identifier: GPL-3.0-or-later
+[Service]
+ExecStartPost=-/usr/sbin/nft --file {nftables}
+ExecReload=-/usr/sbin/nft --file {nftables}
+"""
+
 
 def restore_unit(module: AnsibleModule) -> Result:
     """The body of the module restore_unit."""
     params = module.params
-    wanted: dict[str, bytes | None] = {params["unit"]: None, params["program"]: None}
+    folder, name = os.path.split(params["unit"])
+    behind_nftables = os.path.join(folder, "nftables.service.d", f"{name}.conf")
+    wanted: dict[str, bytes | None] = {params["unit"]: None, params["program"]: None, behind_nftables: None}
     if params["state"] == "present":
-        # The unit comes last: it is of no use without the program.
-        wanted = {params["program"]: program(), params["unit"]: unit(params).encode()}
+        # The unit comes after the program, without which it is of no use.
+        wanted = {params["program"]: program(), params["unit"]: unit(params).encode(), behind_nftables: None}
+        if params["nftables"]:
+            wanted[behind_nftables] = _BEHIND_NFTABLES.format(nftables=params["nftables"]).encode()
     changes = {path: content for path, content in wanted.items() if _read(path) != content}
     steps = [f"{'remove' if content is None else 'write'} {path}" for path, content in changes.items()]
     result: Result = {"changed": bool(steps), **report(steps)}

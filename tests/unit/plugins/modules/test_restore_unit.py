@@ -54,6 +54,18 @@ def test_what_differs_is_written_and_nothing_else(run, files, tmp_path):
     assert [path.name for path in program.parent.iterdir()] == ["restore.pyz"]
 
 
+def test_rules_outlive_a_start_and_a_reload_of_the_hosts_own_firewall(run, files, tmp_path):
+    drop_in = tmp_path / "units" / "nftables.service.d" / "lvs-ipvs.service.conf"
+    assert run("restore_unit", nftables="/etc/marks.nft", **files)["steps"][-1] == f"write {drop_in}"
+    loads = "/usr/sbin/nft --file /etc/marks.nft\n"
+    assert drop_in.read_text().endswith(f"[Service]\nExecStartPost=-{loads}ExecReload=-{loads}")
+    assert not run("restore_unit", nftables="/etc/marks.nft", **files)["changed"]
+    assert run("restore_unit", table=RECORD, **files)["steps"] == [f"write {files['unit']}", f"remove {drop_in}"]
+    run("restore_unit", nftables="/etc/marks.nft", **files)
+    assert run("restore_unit", state="absent", **files)["steps"][-1] == f"remove {drop_in}"
+    assert not drop_in.exists()
+
+
 def test_absent(run, files, tmp_path):
     run("restore_unit", table=RECORD, **files)
     steps = [f"remove {files['unit']}", f"remove {files['program']}"]
