@@ -25,6 +25,7 @@ import typing as t
 import zipfile
 
 from ansible_collections.lvs.ipvs.plugins.module_utils import _restore
+from ansible_collections.lvs.ipvs.plugins.module_utils._kernel import LOCKS
 from ansible_collections.lvs.ipvs.plugins.module_utils._model import InvalidValue
 from ansible_collections.lvs.ipvs.plugins.module_utils._run import Result, report
 
@@ -37,6 +38,7 @@ _PACKAGE = _restore.__name__.rpartition(".")[0]
 # Addresses go by an interface that network services are still at work on until the network is online: those
 # remove what they do not know. What flushes tables at its start has to come before, and keepalived, which takes
 # over, after. There is no ExecStop: what runs is left alone by a stop, and so by a restart.
+# Locks are held by others, too, and so outlive the unit.
 # The kernel loads its modules itself, so they need no capability here. To ask a link who has an address needs a raw socket.
 _UNIT = """\
 # Written by the Ansible module lvs.ipvs.restore_unit. SPDX-License-Identifier: GPL-3.0-or-later
@@ -56,6 +58,9 @@ ProtectSystem=strict
 ProtectHome=yes
 PrivateTmp=yes
 ReadWritePaths={folders}
+RuntimeDirectory={locks}
+RuntimeDirectoryMode=0700
+RuntimeDirectoryPreserve=yes
 
 [Install]
 WantedBy=multi-user.target
@@ -115,7 +120,11 @@ def unit(params: t.Mapping[str, t.Any]) -> str:
         command += [f"--{option.replace('_', '-')}", path]
     # Beside each record lies its lock. Rules of nftables are only read.
     folders = {os.path.dirname(path) for option, path in records.items() if option != "nftables"}
-    return _UNIT.format(command=" ".join(command), folders=" ".join(f"-{folder}" for folder in sorted(folders)))
+    return _UNIT.format(
+        command=" ".join(command),
+        folders=" ".join(f"-{folder}" for folder in sorted(folders)),
+        locks=os.path.basename(LOCKS),
+    )
 
 
 def program() -> bytes:

@@ -34,7 +34,7 @@ def test_a_second_run_writes_nothing(run, files, tmp_path):
     assert unit["after"] == text
     command = f"ExecStart={sys.executable} -I {files['program']} --table {RECORD} --addresses {ADDRESSES}\n"
     assert command in text
-    assert "\nReadWritePaths=-/var/lib/lvs.ipvs\n" in text
+    assert "\nReadWritePaths=-/var/lib/lvs.ipvs\nRuntimeDirectory=lvs.ipvs\nRuntimeDirectoryMode=0700\n" in text
     assert "ExecStop" not in text
     again = run("restore_unit", diff=True, table=RECORD, addresses=ADDRESSES, **files)
     assert (again["changed"], again["steps"], again["diff"]) == (False, [], [])
