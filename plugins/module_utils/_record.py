@@ -96,12 +96,17 @@ def read_record(path: str) -> dict[str, t.Any]:
 def write_record(path: str, record: t.Mapping[str, t.Any]) -> None:
     """Replace the record in one step, readable by its owner alone, in a folder that exists. Raises OSError."""
     text = json.dumps(record, indent=1, sort_keys=True) + "\n"
-    folder = os.path.dirname(path) or "."
-    # mkstemp() makes it 0600.
-    handle, temporary = tempfile.mkstemp(prefix=os.path.basename(path) + ".", dir=folder)
+    replace_file(path, text.encode(), 0o600)
+
+
+def replace_file(path: str, content: bytes, mode: int) -> None:
+    """Replace a file in one step, in a folder that exists: who reads it reads the last one or this. Raises OSError."""
+    # systemd and keepalived take no file of a hidden name for one of theirs.
+    handle, temporary = tempfile.mkstemp(prefix=f".{os.path.basename(path)}.", dir=os.path.dirname(path) or ".")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            os.fchmod(file.fileno(), mode)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)

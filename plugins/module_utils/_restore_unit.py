@@ -20,13 +20,13 @@ import os
 import re
 import stat
 import sys
-import tempfile
 import typing as t
 import zipfile
 
 from ansible_collections.lvs.ipvs.plugins.module_utils import _restore
 from ansible_collections.lvs.ipvs.plugins.module_utils._kernel import LOCKS
 from ansible_collections.lvs.ipvs.plugins.module_utils._model import InvalidValue
+from ansible_collections.lvs.ipvs.plugins.module_utils._record import replace_file
 from ansible_collections.lvs.ipvs.plugins.module_utils._run import Result, report
 
 if t.TYPE_CHECKING:  # pragma: no cover
@@ -188,16 +188,5 @@ def _write(path: str, content: bytes | None) -> None:
     if content is None:
         os.unlink(path)
         return
-    folder = os.path.dirname(path)
-    os.makedirs(folder, mode=0o755, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=os.path.basename(path) + ".", dir=folder)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            os.fchmod(file.fileno(), MODE)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+    replace_file(path, content, MODE)
