@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
 import subprocess
 import sys
+import types
 
 import pytest
 
@@ -64,6 +66,23 @@ def test_rules_outlive_a_start_and_a_reload_of_the_hosts_own_firewall(run, files
     run("restore_unit", nftables="/etc/marks.nft", **files)
     assert run("restore_unit", state="absent", **files)["steps"][-1] == f"remove {drop_in}"
     assert not drop_in.exists()
+
+
+def test_a_file_that_somebody_else_owns_is_written_anew(run, files, tmp_path, monkeypatch):
+    """Root runs it at boot."""
+    run("restore_unit", table=RECORD, **files)
+    program = files["program"]
+    fstat = os.fstat
+
+    def given_away(handle):
+        there = fstat(handle)
+        if there.st_ino != os.stat(program).st_ino:
+            return there
+        own = {name: getattr(there, name) for name in ("st_mode", "st_uid", "st_gid", "st_size", "st_blksize")}
+        return types.SimpleNamespace(**{**own, "st_uid": 65534})
+
+    monkeypatch.setattr(os, "fstat", given_away)
+    assert run("restore_unit", check=True, table=RECORD, **files)["steps"] == [f"write {program}"]
 
 
 def test_absent(run, files, tmp_path):
