@@ -12,7 +12,7 @@ import typing as t
 import pytest
 from ansible.module_utils.testing import patch_module_args
 
-from ansible_collections.lvs.ipvs.plugins.module_utils import _virtual_address
+from ansible_collections.lvs.ipvs.plugins.module_utils import _neighbour, _virtual_address
 from ansible_collections.lvs.ipvs.plugins.module_utils._address import Address, Host, Link, Step, _after
 from ansible_collections.lvs.ipvs.plugins.module_utils._rtnetlink import AddressStepFailed
 from ansible_collections.lvs.ipvs.plugins.modules import virtual_address
@@ -68,7 +68,7 @@ def kernel(record, monkeypatch) -> FakeRouteNetlink:
         assert set(addresses) <= set(fake.addresses(interface))
         fake.announced.append((interface, addresses))
 
-    monkeypatch.setattr(_virtual_address.neighbour, "announce", announce)
+    monkeypatch.setattr(_neighbour, "announce", announce)
     return fake
 
 
@@ -133,7 +133,7 @@ def test_an_announcement_that_fails_is_told(run, kernel, record, monkeypatch):
     def announce(interface: str, addresses: list[str]) -> None:
         raise PermissionError(errno.EPERM, "Operation not permitted")
 
-    monkeypatch.setattr(_virtual_address.neighbour, "announce", announce)
+    monkeypatch.setattr(_neighbour, "announce", announce)
     failed = run(V4, record=str(record))
     assert failed["changed"]
     assert failed["steps"] == [f"add {V4} to eth0"]
