@@ -56,6 +56,8 @@ class Link(t.NamedTuple):
     up: bool = True
     #: Whether it can have IPv6 addresses.
     ipv6: bool = True
+    #: Whether neighbours are asked for MAC addresses; a dummy interface asks nobody, and answers nobody.
+    arp: bool = True
 
 
 class Host(t.NamedTuple):

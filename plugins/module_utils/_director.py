@@ -25,6 +25,9 @@ _MTU_MIN = {"ipv4": 576, "ipv6": 1280}
 #: Bounds of the module parameter conn_tab_bits.
 _TABLE_BITS = range(8, 28)
 
+#: Defences that the kernel itself switches between 1 (on guard) and 2 (at work), as memory runs short and comes back.
+_DEFENCES = ("net/ipv4/vs/drop_entry", "net/ipv4/vs/drop_packet", "net/ipv4/vs/secure_tcp")
+
 #: What implements a protocol in the kernel. Who is not told of TCP is told of none.
 _TCP, _SCTP = "ip_vs_protocol_tcp", "ip_vs_protocol_sctp"
 
@@ -54,22 +57,29 @@ class Told(t.NamedTuple):
     keepalived: bool
     #: Whether IPVS is loaded, or there is a module to load.
     ipvs: bool = True
+    #: Values of sysctls, by their path below /proc/sys.
+    sysctls: t.Mapping[str, str] = {}
 
 
 def parse_told(lines: t.Iterable[str]) -> Told:
     """What the host tells, line by line: files as grep -H has them, answers of ip(8), and lines of the role's own."""
     kernel: tuple[int, ...] = ()
-    settings, mtu, routes = set(), {}, {}
-    vip_interface = None
+    settings, values, mtu, routes = set(), {}, {}, {}
+    vip_interface, longest = None, 0
     symbols = set()
     keepalived = False
     ipvs = True
     for line in lines:
-        setting = re.match(r"/proc/sys/net/ipv4/vs/(\w+):", line)
+        sysctl = re.match(r"/proc/sys/([^:]+):(.*)", line)
         link = re.match(r"/sys/class/net/([^/]+)/mtu:(\d+)", line)
+        # Neither the default route nor the route to an address alone, which is but where it is now, is a network.
+        network = re.match(r"network [0-9a-f.:]+/(\d+) ", line)
         words = line.split()
-        if setting:
-            settings.add(setting[1])
+        if sysctl:
+            values[sysctl[1]] = sysctl[2]
+            folder, _slash, name = sysctl[1].rpartition("/")
+            if folder == "net/ipv4/vs":
+                settings.add(name)
         elif link:
             mtu[link[1]] = int(link[2])
         elif line.startswith("kernel "):
@@ -80,16 +90,17 @@ def parse_told(lines: t.Iterable[str]) -> Told:
             symbols.add(words[1])
         elif line == "no module ip_vs":
             ipvs = False
-        elif line.startswith("network ") and "dev" in words:
-            # Of the networks that hold an address, the narrowest comes last.
-            vip_interface = words[words.index("dev") + 1]
+        elif network and "dev" in words:
+            # ip(8) tells those of IPv4 and of IPv6 in different orders; of one network, the preferred route first.
+            if int(network[1]) > longest:
+                vip_interface, longest = words[words.index("dev") + 1], int(network[1])
         elif line.startswith("route ") and "dev" in words:
             local = words[1] == "local"
             via = words[words.index("via") + 1] if "via" in words else ""
             if via in ("inet", "inet6"):
                 via = words[words.index("via") + 2]
             routes[words[2 if local else 1]] = Route(words[words.index("dev") + 1], via, local)
-    return Told(kernel, frozenset(settings), mtu, routes, vip_interface, frozenset(symbols), keepalived, ipvs)
+    return Told(kernel, frozenset(settings), mtu, routes, vip_interface, frozenset(symbols), keepalived, ipvs, values)
 
 
 class Wishes(t.NamedTuple):
@@ -109,6 +120,10 @@ class Director(t.NamedTuple):
     #: What is to be refused, each with the option that says it.
     findings: list[str]
     sysctls: dict[str, t.Any]
+    #: The files of those that the user wants.
+    sysctl_files: list[str]
+    #: Those that differ, as sysctl --write takes them.
+    sysctls_to_set: list[str]
     vip_interface: str
     #: Rules for nft --file; empty if nothing is to be marked.
     marks: str
@@ -156,9 +171,12 @@ def director(
         for member in service.members
         if member.value.forwarding != "masquerade"
     )
+    wanted = sysctls(cluster, host, groups, wishes, told)
     return Director(
         refused + _unknown(host, wishes, told),
-        sysctls(cluster, host, groups, wishes, told),
+        wanted,
+        [f"/proc/sys/{sysctl_path(name)}" for name in wishes.sysctls],
+        sysctls_to_set(wanted, told),
         interface,
         marks(cluster),
         marked(cluster),
@@ -198,7 +216,27 @@ def sysctls(
         # What another director sends to this host is for its server, not for its table.
         ipvs["backup_only"] = 1
     wanted.update((f"net.ipv4.vs.{name}", value) for name, value in ipvs.items() if _has(told, name))
-    return {**wanted, **wishes.sysctls}
+    theirs = {sysctl_path(name) for name in wishes.sysctls}
+    ours = {name: value for name, value in wanted.items() if sysctl_path(name) not in theirs}
+    return {**ours, **wishes.sysctls}
+
+
+def sysctl_path(name: str) -> str:
+    """Where a sysctl is below /proc/sys, as sysctl(8) reads its name: what comes first separates, a dot or a slash."""
+    first = re.search(r"[./]", name)
+    return name.translate(str.maketrans("./", "/.")) if first and first[0] == "." else name
+
+
+def sysctls_to_set(wanted: t.Mapping[str, t.Any], told: Told) -> list[str]:
+    """The sysctls that are not what they shall be, as sysctl --write takes them."""
+    differing = []
+    for name, value in wanted.items():
+        path = sysctl_path(name)
+        want, have = (" ".join(str(words).split()) for words in (value, told.sysctls.get(path, "")))
+        on_guard = path in _DEFENCES and {want, have} == {"1", "2"}
+        if want != have and not on_guard:
+            differing.append(f"{path}={want}")
+    return differing
 
 
 def _has(told: Told, setting: str) -> bool:
@@ -213,8 +251,9 @@ def _unknown(host: str, wishes: Wishes, told: Told) -> list[str]:
         "director_sloppy_tcp": wishes.sloppy_tcp and "sloppy_tcp",
     }
     for name in wishes.sysctls:
-        if name.startswith("net.ipv4.vs."):
-            asked[f"director_sysctls[{name}]"] = name.rpartition(".")[2]
+        folder, _slash, setting = sysctl_path(name).rpartition("/")
+        if folder == "net/ipv4/vs":
+            asked[f"director_sysctls[{name}]"] = setting
     return [
         f"{option}: the kernel of {host} has no sysctl net.ipv4.vs.{setting}"
         for option, setting in asked.items()

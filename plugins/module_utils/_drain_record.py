@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
 import typing as t
 
 from ansible_collections.lvs.ipvs.plugins.module_utils import _drain as drain
@@ -24,7 +23,12 @@ from ansible_collections.lvs.ipvs.plugins.module_utils._drain import (
     SettingStep,
 )
 from ansible_collections.lvs.ipvs.plugins.module_utils._model import Table
-from ansible_collections.lvs.ipvs.plugins.module_utils._record import locked_record, read_record, write_record
+from ansible_collections.lvs.ipvs.plugins.module_utils._record import (
+    locked_record,
+    read_record,
+    replace_file,
+    write_record,
+)
 
 #: Each network namespace has its own, while ip_vs is loaded.
 SETTING = f"/proc/sys/net/ipv4/vs/{drain.SYSCTL}"
@@ -107,15 +111,5 @@ def _write_file(step: FileStep) -> None:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(step.path)
         return
-    folder = os.path.dirname(step.path)
-    os.makedirs(folder, mode=0o755, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=".", dir=folder)
-    try:
-        with os.fdopen(handle, "w", encoding="ascii") as file:
-            file.write(f"{step.value}\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, step.path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    os.makedirs(os.path.dirname(step.path), mode=0o755, exist_ok=True)
+    replace_file(step.path, f"{step.value}\n".encode(), 0o600)

@@ -41,7 +41,10 @@ from ansible_collections.lvs.ipvs.plugins.module_utils._pyroute2 import (
     genlmsg,
     require_pyroute2,
 )
+from ansible_collections.lvs.ipvs.plugins.module_utils._record import locked
 
+#: The folder of locks on tables. A lock on the namespace itself would be anybody's to hold.
+LOCKS = "/run/lvs.ipvs"
 #: Messages in one datagram. A default receive buffer holds 256 answers, if all of them fail.
 BATCH = 250
 #: Bytes: the kernel fills dumps up to the size of the largest read that it has seen, 32 KiB at most.
@@ -176,14 +179,15 @@ class Kernel:
     def alone(self) -> t.Iterator[None]:
         """Keep other runs on the same table waiting: what they plan would be for a table that is changing.
 
-        The lock is on the network namespace itself, and so as wide as the table. It keeps out those who ask
-        for it, not ipvsadm(8).
+        The lock is named for the network namespace, and so as wide as the table. It keeps out those who ask
+        for it, not ipvsadm(8). Raises TimeoutError, OSError.
         """
-        with contextlib.ExitStack() as stack:
-            # A kernel can be built without network namespaces.
-            with contextlib.suppress(FileNotFoundError):
-                namespace = stack.enter_context(open("/proc/self/ns/net", "rb"))
-                fcntl.flock(namespace, fcntl.LOCK_EX)
+        namespace = 0
+        # A kernel can be built without network namespaces.
+        with contextlib.suppress(FileNotFoundError):
+            namespace = os.stat("/proc/self/ns/net").st_ino
+        os.makedirs(LOCKS, mode=0o700, exist_ok=True)
+        with locked(os.path.join(LOCKS, f"{namespace}.lock")):
             yield
 
     # -- reading -------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@
 
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""Who on a link answers for an address: by ARP probes (RFC 5227) and neighbour solicitations (RFC 4861)."""
+"""Who on a link answers for an address: by ARP (RFC 5227) and neighbour discovery (RFC 4861), asked for or announced."""
 
 from __future__ import annotations
 
@@ -19,12 +19,18 @@ import typing as t
 #: Questions may be lost, so each is sent this often; in all this many seconds.
 QUESTIONS = 3
 PATIENCE = 1.0
+#: So may announcements: this many, so many seconds apart. The routers' seconds would keep everyone waiting.
+ANNOUNCEMENTS = 3
+PAUSE = 0.1
 
 _ETH_P_ARP, _ETH_P_IP, _ARPHRD_ETHER = 0x0806, 0x0800, 1
 _ARP = struct.Struct("!HHBBH6s4s6s4s")
 _SOLICITATION, _ADVERTISEMENT = 135, 136
 _SOURCE_LINK_LAYER_ADDRESS, _TARGET_LINK_LAYER_ADDRESS = 1, 2
 _SOLICITED_NODE = bytes.fromhex("ff0200000000000000000001ff")
+_ALL_NODES = "ff02::1"
+#: Of an advertisement: it holds whatever the neighbour has cached.
+_OVERRIDE = 0x20000000
 
 #: The packed address that somebody answers for, and their MAC address.
 Answer = tuple[bytes, bytes]
@@ -44,15 +50,10 @@ def holders(interface: str, addresses: t.Iterable[str], source: str = "") -> dic
     wanted = {socket.inet_pton(_family(address), address): address for address in addresses}
     found: dict[str, str] = {}
     with contextlib.ExitStack() as stack:
-        askers: list[_Asker] = []
-        for kind in t.cast("tuple[type[_Asker], ...]", (_Arp, _Discovery)):
-            mine = [packed for packed, address in wanted.items() if _family(address) == kind.family]
-            if mine:
-                asker = kind(interface, mine)
-                if source and kind.family == _family(source):
-                    asker.source = socket.inet_pton(kind.family, source)
-                stack.callback(asker.socket.close)
-                askers.append(asker)
+        askers = _askers(stack, interface, wanted.values())
+        for asker in askers:
+            if source and asker.family == _family(source):
+                asker.source = socket.inet_pton(asker.family, source)
         ready = stack.enter_context(selectors.DefaultSelector())
         for asker in askers:
             ready.register(asker.socket, selectors.EVENT_READ, asker)
@@ -69,6 +70,30 @@ def holders(interface: str, addresses: t.Iterable[str], source: str = "") -> dic
     return found
 
 
+def announce(interface: str, addresses: t.Iterable[str]) -> None:
+    """Have the neighbours that know addresses by another MAC address know them by that of this interface. Raises OSError."""
+    with contextlib.ExitStack() as stack:
+        askers = [asker for asker in _askers(stack, interface, addresses) if asker.addresses]
+        for announcement in range(ANNOUNCEMENTS if askers else 0):
+            if announcement:
+                time.sleep(PAUSE)
+            for asker in askers:
+                asker.announce()
+
+
+def _askers(stack: contextlib.ExitStack, interface: str, addresses: t.Iterable[str]) -> list[_Asker]:
+    """One for each family of the addresses."""
+    askers: list[_Asker] = []
+    packed = [(_family(address), socket.inet_pton(_family(address), address)) for address in addresses]
+    for kind in t.cast("tuple[type[_Asker], ...]", (_Arp, _Discovery)):
+        mine = [address for family, address in packed if family == kind.family]
+        if mine:
+            asker = kind(interface, mine)
+            stack.callback(asker.socket.close)
+            askers.append(asker)
+    return askers
+
+
 def _link(interface: str) -> tuple[int, bytes]:
     """The kind of a link, and the interface's address on it."""
     with socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, 0) as packets:
@@ -82,7 +107,7 @@ def _family(address: str) -> int:
 
 
 class _Asker:
-    """One way to ask a link."""
+    """One way to ask a link, and to tell it."""
 
     family: int
     socket: socket.socket
@@ -100,6 +125,9 @@ class _Asker:
     def ask(self) -> None:
         raise NotImplementedError
 
+    def announce(self) -> None:
+        raise NotImplementedError
+
     def hear(self) -> Answer | None:
         raise NotImplementedError
 
@@ -114,8 +142,16 @@ class _Arp(_Asker):
 
     def ask(self) -> None:
         for address in self.addresses:
-            probe = _ARP.pack(_ARPHRD_ETHER, _ETH_P_IP, 6, 4, 1, self.mac, self.source, bytes(6), address)
-            self.socket.sendto(probe, (self.interface, _ETH_P_ARP, 0, 0, b"\xff" * 6))
+            self._send(self.source, address)
+
+    def announce(self) -> None:
+        for address in self.addresses:
+            self._send(address, address)
+
+    def _send(self, source: bytes, target: bytes) -> None:
+        """A question of all on the link."""
+        question = _ARP.pack(_ARPHRD_ETHER, _ETH_P_IP, 6, 4, 1, self.mac, source, bytes(6), target)
+        self.socket.sendto(question, (self.interface, _ETH_P_ARP, 0, 0, b"\xff" * 6))
 
     def hear(self) -> Answer | None:
         data = self.socket.recv(2048)
@@ -138,16 +174,22 @@ class _Discovery(_Asker):
     def ask(self) -> None:
         for address in self.addresses:
             group = socket.inet_ntop(socket.AF_INET6, _SOLICITED_NODE + address[-3:])
-            # The kernel puts in the checksum. Linux answers only whose MAC address it is told.
-            question = struct.pack(
-                "!BBHI16sBB6s", _SOLICITATION, 0, 0, 0, address, _SOURCE_LINK_LAYER_ADDRESS, 1, self.mac
-            )
-            try:
-                self.socket.sendto(question, (group, 0, 0, self.index))
-            except OSError as error:
-                # An interface without an IPv6 address of its own can ask nobody.
-                if error.errno not in (errno.EADDRNOTAVAIL, errno.ENETUNREACH):
-                    raise
+            # Linux answers only whose MAC address it is told.
+            self._send(_SOLICITATION, 0, address, _SOURCE_LINK_LAYER_ADDRESS, group)
+
+    def announce(self) -> None:
+        for address in self.addresses:
+            self._send(_ADVERTISEMENT, _OVERRIDE, address, _TARGET_LINK_LAYER_ADDRESS, _ALL_NODES)
+
+    def _send(self, kind: int, flags: int, address: bytes, option: int, group: str) -> None:
+        # The kernel puts in the checksum.
+        message = struct.pack("!BBHI16sBB6s", kind, 0, 0, flags, address, option, 1, self.mac)
+        try:
+            self.socket.sendto(message, (group, 0, 0, self.index))
+        except OSError as error:
+            # An interface without an IPv6 address of its own can ask nobody.
+            if error.errno not in (errno.EADDRNOTAVAIL, errno.ENETUNREACH):
+                raise
 
     def hear(self) -> Answer | None:
         data, sender = self.socket.recvfrom(2048)

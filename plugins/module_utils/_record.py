@@ -18,7 +18,11 @@ import fcntl
 import json
 import os
 import tempfile
+import time
 import typing as t
+
+#: Seconds after which whoever holds a lock is taken for stuck: no run holds one as long.
+PATIENCE = 300
 
 
 class UnreadableRecord(Exception):
@@ -29,9 +33,48 @@ class UnreadableRecord(Exception):
 def locked_record(path: str) -> t.Iterator[None]:
     """Keep other runs that use the same record waiting: theirs would be of a table that is changing."""
     os.makedirs(os.path.dirname(path) or ".", mode=0o755, exist_ok=True)
-    with open(f"{path}.lock", "w", encoding="utf-8") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with locked(f"{path}.lock"):
         yield
+
+
+@contextlib.contextmanager
+def locked(path: str) -> t.Iterator[None]:
+    """Hold the lock that a file is. Raises TimeoutError, which names the holder, and OSError."""
+    # Who may open a file may lock it, so nobody else may.
+    lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        os.fchmod(lock, 0o600)
+        deadline = time.monotonic() + PATIENCE
+        while not _taken(lock):
+            if time.monotonic() > deadline:
+                raise TimeoutError(
+                    f"the lock {path} was not to be had for {PATIENCE} seconds: {_holder(lock)} holds it; "
+                    "end that if it hangs, and run again"
+                )
+            time.sleep(0.05)
+        yield
+    finally:
+        os.close(lock)
+
+
+def _taken(lock: int) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _holder(lock: int) -> str:
+    """Who holds a lock, as far as the kernel tells."""
+    inode = str(os.fstat(lock).st_ino)
+    with contextlib.suppress(OSError), open("/proc/locks", encoding="ascii") as locks:
+        for line in locks:
+            _number, kind, _advisory, _mode, process, place, *_range = line.split()
+            if kind == "FLOCK" and place.rpartition(":")[2] == inode:
+                with open(f"/proc/{process}/cmdline", encoding="utf-8", errors="replace") as command:
+                    return f"process {process} ({command.read().replace(chr(0), ' ').strip()})"
+    return "another process"
 
 
 def read_record(path: str) -> dict[str, t.Any]:
@@ -53,12 +96,17 @@ def read_record(path: str) -> dict[str, t.Any]:
 def write_record(path: str, record: t.Mapping[str, t.Any]) -> None:
     """Replace the record in one step, readable by its owner alone, in a folder that exists. Raises OSError."""
     text = json.dumps(record, indent=1, sort_keys=True) + "\n"
-    folder = os.path.dirname(path) or "."
-    # mkstemp() makes it 0600.
-    handle, temporary = tempfile.mkstemp(prefix=os.path.basename(path) + ".", dir=folder)
+    replace_file(path, text.encode(), 0o600)
+
+
+def replace_file(path: str, content: bytes, mode: int) -> None:
+    """Replace a file in one step, in a folder that exists: who reads it reads the last one or this. Raises OSError."""
+    # systemd and keepalived take no file of a hidden name for one of theirs.
+    handle, temporary = tempfile.mkstemp(prefix=f".{os.path.basename(path)}.", dir=os.path.dirname(path) or ".")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            os.fchmod(file.fileno(), mode)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)

@@ -20,12 +20,13 @@ import os
 import re
 import stat
 import sys
-import tempfile
 import typing as t
 import zipfile
 
 from ansible_collections.lvs.ipvs.plugins.module_utils import _restore
+from ansible_collections.lvs.ipvs.plugins.module_utils._kernel import LOCKS
 from ansible_collections.lvs.ipvs.plugins.module_utils._model import InvalidValue
+from ansible_collections.lvs.ipvs.plugins.module_utils._record import replace_file
 from ansible_collections.lvs.ipvs.plugins.module_utils._run import Result, report
 
 if t.TYPE_CHECKING:  # pragma: no cover
@@ -37,6 +38,7 @@ _PACKAGE = _restore.__name__.rpartition(".")[0]
 # Addresses go by an interface that network services are still at work on until the network is online: those
 # remove what they do not know. What flushes tables at its start has to come before, and keepalived, which takes
 # over, after. There is no ExecStop: what runs is left alone by a stop, and so by a restart.
+# Locks are held by others, too, and so outlive the unit.
 # The kernel loads its modules itself, so they need no capability here. To ask a link who has an address needs a raw socket.
 _UNIT = """\
 # Written by the Ansible module lvs.ipvs.restore_unit. SPDX-License-Identifier: GPL-3.0-or-later
@@ -56,19 +58,34 @@ ProtectSystem=strict
 ProtectHome=yes
 PrivateTmp=yes
 ReadWritePaths={folders}
+RuntimeDirectory={locks}
+RuntimeDirectoryMode=0700
+RuntimeDirectoryPreserve=yes
 
 [Install]
 WantedBy=multi-user.target
+"""
+
+# The host's own firewall flushes all rules, ours too, at each start and reload. What it fails of is not for it to fail of.
+_BEHIND_NFTABLES = """\
+# Written by the Ansible module lvs.ipvs.restore_unit. SPDX-License-Identifier: GPL-3.0-or-later
+[Service]
+ExecStartPost=-/usr/sbin/nft --file {nftables}
+ExecReload=-/usr/sbin/nft --file {nftables}
 """
 
 
 def restore_unit(module: AnsibleModule) -> Result:
     """The body of the module restore_unit."""
     params = module.params
-    wanted: dict[str, bytes | None] = {params["unit"]: None, params["program"]: None}
+    folder, name = os.path.split(params["unit"])
+    behind_nftables = os.path.join(folder, "nftables.service.d", f"{name}.conf")
+    wanted: dict[str, bytes | None] = {params["unit"]: None, params["program"]: None, behind_nftables: None}
     if params["state"] == "present":
-        # The unit comes last: it is of no use without the program.
-        wanted = {params["program"]: program(), params["unit"]: unit(params).encode()}
+        # The unit comes after the program, without which it is of no use.
+        wanted = {params["program"]: program(), params["unit"]: unit(params).encode(), behind_nftables: None}
+        if params["nftables"]:
+            wanted[behind_nftables] = _BEHIND_NFTABLES.format(nftables=params["nftables"]).encode()
     changes = {path: content for path, content in wanted.items() if _read(path) != content}
     steps = [f"{'remove' if content is None else 'write'} {path}" for path, content in changes.items()]
     result: Result = {"changed": bool(steps), **report(steps)}
@@ -103,7 +120,11 @@ def unit(params: t.Mapping[str, t.Any]) -> str:
         command += [f"--{option.replace('_', '-')}", path]
     # Beside each record lies its lock. Rules of nftables are only read.
     folders = {os.path.dirname(path) for option, path in records.items() if option != "nftables"}
-    return _UNIT.format(command=" ".join(command), folders=" ".join(f"-{folder}" for folder in sorted(folders)))
+    return _UNIT.format(
+        command=" ".join(command),
+        folders=" ".join(f"-{folder}" for folder in sorted(folders)),
+        locks=os.path.basename(LOCKS),
+    )
 
 
 def program() -> bytes:
@@ -147,7 +168,10 @@ def _read(path: str) -> bytes | None:
     try:
         with open(path, "rb") as file:
             content = file.read()
-            return content if stat.S_IMODE(os.fstat(file.fileno()).st_mode) == MODE else content + b"\0"
+            there = os.fstat(file.fileno())
+            # Root runs it at boot. Its group, which may not write, is the folder's choice.
+            ours = there.st_uid == os.geteuid()
+            return content if ours and stat.S_IMODE(there.st_mode) == MODE else content + b"\0"
     except FileNotFoundError:
         return None
 
@@ -167,16 +191,5 @@ def _write(path: str, content: bytes | None) -> None:
     if content is None:
         os.unlink(path)
         return
-    folder = os.path.dirname(path)
-    os.makedirs(folder, mode=0o755, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=os.path.basename(path) + ".", dir=folder)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            os.fchmod(file.fileno(), MODE)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+    replace_file(path, content, MODE)

@@ -20,7 +20,7 @@ from ansible_collections.lvs.ipvs.plugins.module_utils._kernel import KernelErro
 from ansible_collections.lvs.ipvs.plugins.module_utils._pyroute2 import IPRoute, NetlinkError, require_pyroute2
 
 #: From linux/if.h, if_addr.h, rtnetlink.h.
-IFF_UP = 0x1
+IFF_UP, IFF_NOARP = 0x1, 0x80
 IFA_F_NODAD = 0x02
 RTN_LOCAL = 2
 RT_SCOPE_UNIVERSE = 0
@@ -104,8 +104,9 @@ class RouteNetlink:
             name = message.get_attr("IFLA_IFNAME")
             info = message.get_attr("IFLA_LINKINFO")
             kind = info.get_attr("IFLA_INFO_KIND") if info else ""
+            up, no_arp = (bool(message["flags"] & flag) for flag in (IFF_UP, IFF_NOARP))
             names[message["index"]] = name
-            links[name] = Link(name, kind or "", bool(message["flags"] & IFF_UP), _has_ipv6(name))
+            links[name] = Link(name, kind or "", up, _has_ipv6(name), not no_arp)
         addresses = []
         for message in self._route.get_addr():
             # A link may have come between the two questions; then it is none of ours.

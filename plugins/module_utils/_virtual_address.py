@@ -14,7 +14,7 @@ import typing as t
 from ansible_collections.lvs.ipvs.plugins.module_utils import _address as address
 from ansible_collections.lvs.ipvs.plugins.module_utils import _model as model
 from ansible_collections.lvs.ipvs.plugins.module_utils import _neighbour as neighbour
-from ansible_collections.lvs.ipvs.plugins.module_utils._address import Address, Host, Owned, Plan
+from ansible_collections.lvs.ipvs.plugins.module_utils._address import Address, Host, Owned, Plan, Step
 from ansible_collections.lvs.ipvs.plugins.module_utils._kernel import Stopped
 from ansible_collections.lvs.ipvs.plugins.module_utils._model import InvalidValue
 from ansible_collections.lvs.ipvs.plugins.module_utils._record import locked_record, read_record, write_record
@@ -34,7 +34,8 @@ def reconcile(decide: Decide, record: str | None = None, check_mode: bool = Fals
             stack.enter_context(locked_record(record))
         owned = address.parse_owned(read_record(record)) if record else Owned()
         kernel = stack.enter_context(RouteNetlink())
-        plan = decide(kernel.read(), owned)
+        host = kernel.read()
+        plan = decide(host, owned)
         if check_mode:
             return plan
         recorded = owned
@@ -42,10 +43,30 @@ def reconcile(decide: Decide, record: str | None = None, check_mode: bool = Fals
             # Should this run die half way, the next one knows all that may be ours.
             write_record(record, address.format_owned(plan.intent))
             recorded = plan.intent
-        kernel.apply(plan.steps)
+        try:
+            kernel.apply(plan.steps)
+        except Stopped as stopped:
+            _announce(host, stopped.done)
+            raise
         if record and plan.outcome != recorded:
             write_record(record, address.format_owned(plan.outcome))
+        _announce(host, plan.steps)
     return plan
+
+
+class Unannounced(Stopped):
+    """Addresses that are there, while neighbours may go on sending to another host."""
+
+    def __init__(self, done: t.Sequence[object], interface: str, reason: OSError) -> None:
+        super().__init__(done, interface, reason)
+        self.interface = interface
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return (
+            f"the new addresses are on {self.interface}, but its neighbours could not be told ({self.reason.strerror}): "
+            f"until they ask anew they send to who had them before; {len(self.done)} steps were done"
+        )
 
 
 class AddressesTaken(Stopped):
@@ -118,13 +139,33 @@ def _refuse_taken(host: Host, named: t.Sequence[Address], plan: Plan) -> None:
 def _taken(host: Host, plan: Plan) -> dict[str, str]:
     """The new addresses that another host on the link answers for, and who. What this host has already is not asked for."""
     here = {there.address for there in host.addresses}
-    new: dict[str, list[str]] = {}
-    for step in plan.steps:
-        link = host.links.get(step.interface)
-        if step.action == address.ADD and step.address and step.address.address not in here and link and link.up:
-            new.setdefault(step.interface, []).append(step.address.address)
     return {
         wanted: f"{wanted} is in use: {mac or 'another host'} answers for it on the link of {interface}"
-        for interface, asked in new.items()
+        for interface, added in _added(host, plan.steps).items()
+        if (asked := [new.address for new in added if new.address not in here])
         for wanted, mac in neighbour.holders(interface, asked).items()
     }
+
+
+def _announce(host: Host, done: t.Sequence[t.Any]) -> None:
+    """Tell the neighbours whose the new addresses are: their routers may hold on to another host's MAC address for hours.
+
+    What is no source of connections is left out. Such an address is one of several hosts' by design, as behind direct
+    forwarding, and the clients' way to it is not for this host to change.
+    """
+    for interface, added in _added(host, done).items():
+        told = [new.address for new in added if new.source]
+        try:
+            neighbour.announce(interface, told)
+        except OSError as error:
+            raise Unannounced(done, interface, error) from error
+
+
+def _added(host: Host, steps: t.Iterable[Step]) -> dict[str, list[Address]]:
+    """The addresses that steps add on links that are up and have neighbours, by interface."""
+    added: dict[str, list[Address]] = {}
+    for step in steps:
+        link = host.links.get(step.interface)
+        if step.action == address.ADD and step.address and link and link.up and link.arp:
+            added.setdefault(step.interface, []).append(step.address)
+    return added

@@ -41,7 +41,10 @@ options:
     description: The O(lvs.ipvs.virtual_address#module:record) of M(lvs.ipvs.virtual_address).
     type: path
   nftables:
-    description: A file for C(nft --file), such as one with rules that mark packets for services by firewall mark.
+    description:
+      - A file for C(nft --file), such as one with rules that mark packets for services by firewall mark.
+      - The host's own firewall, which flushes all rules, loads it, too, whenever it has started or been reloaded. That is a file in
+        C(nftables.service.d) beside O(unit).
     type: path
   unit:
     description: The unit file.

@@ -16,6 +16,8 @@ description:
     loopback or on a dummy interface.
   - What is changed is the running kernel. With O(record), the module knows what it put there itself, and removes no more than that.
   - IPv6 addresses are in use at once, without duplicate address detection.
+  - The neighbours are told of an address that was added, by gratuitous ARP or unsolicited neighbour advertisements, so that they
+    do not go on sending to a host that had it before. Where O(source=false), or the interface has no neighbours, they are not.
 extends_documentation_fragment:
   - lvs.ipvs.attributes
   - lvs.ipvs.pyroute2

@@ -8,6 +8,7 @@ import itertools
 import os
 import socket
 import subprocess
+import sys
 import time
 import traceback
 from collections.abc import Callable
@@ -15,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from ansible_collections.lvs.ipvs.plugins.module_utils import _record
 
 from .conftest import ModuleFailed
 from .words import Words, normal, seen
@@ -145,3 +148,48 @@ def test_ipvsadm_between_any_two_datagrams(
             break
     assert before > 6
     assert bool(failures) == (what in ("adds what we add", "removes what we edit", "removes what we add to"))
+
+
+def test_a_user_who_locks_all_that_users_can_holds_nobody_up(apply: Apply, table: Table, tmp_path: Path) -> None:
+    record = tmp_path / "state" / "table.json"
+    apply(START, record=str(record))
+    tmp_path.chmod(0o755)
+    locking = """
+import fcntl, glob, os, sys, time
+os.setuid(65534)
+held = []
+for path in ["/proc/self/ns/net", "/run", *sys.argv[1:], *glob.glob("/run/lvs.ipvs/*")]:
+    try:
+        held.append(os.open(path, os.O_RDONLY))
+        fcntl.flock(held[-1], fcntl.LOCK_EX)
+    except PermissionError:
+        pass
+print(len(held), flush=True)
+time.sleep(600)
+"""
+    words = [sys.executable, "-I", "-c", locking, str(record.parent), f"{record}.lock"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as user:
+        try:
+            assert user.stdout
+            assert int(user.stdout.readline()) >= 2
+            apply(ONE, record=str(record))
+        finally:
+            user.kill()
+    assert table() == seen(normal(ONE))
+
+
+def test_who_holds_the_table_for_ever_is_named(apply: Apply, table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
+    apply(START)
+    (lock,) = Path("/run/lvs.ipvs").glob(f"{os.stat('/proc/self/ns/net').st_ino}.lock")
+    monkeypatch.setattr(_record, "PATIENCE", 0.2)
+    with subprocess.Popen(["flock", str(lock), "sh", "-c", "echo; exec sleep 600"], stdout=subprocess.PIPE) as holder:
+        try:
+            assert holder.stdout
+            holder.stdout.readline()
+            with pytest.raises(
+                ModuleFailed, match=rf"^the lock {lock} was not .*: process {holder.pid} \(flock {lock} sh"
+            ):
+                apply(ONE)
+        finally:
+            subprocess.run(["pkill", "-P", str(holder.pid)], check=True)
+    assert table() == seen(normal(START))

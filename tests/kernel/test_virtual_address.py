@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.lvs.ipvs.plugins.module_utils import _address, _virtual_address
+from ansible_collections.lvs.ipvs.plugins.module_utils import _address, _director, _virtual_address
 from ansible_collections.lvs.ipvs.plugins.module_utils._kernel import Stopped
 from ansible_collections.lvs.ipvs.plugins.module_utils._model import InvalidValue
 from ansible_collections.lvs.ipvs.plugins.module_utils._rtnetlink import RouteNetlink
@@ -427,3 +427,23 @@ def test_any_wish_after_any_other(tmp_path, netns, series):
         expected["front"].add("192.0.2.1/24")
         assert {name: set(entries) for name, entries in seen_everywhere().items()} == expected
         assert call(record=str(record), **wish) == []
+
+
+@pytest.mark.parametrize("vip", ["192.0.2.10", "2001:db8:f::10"])
+def test_a_director_is_told_the_narrowest_network_by_ip(vip):
+    """ip(8) tells networks of IPv4 and of IPv6 in different orders."""
+    ip("address", "add", *(["192.0.2.11/24"] if vip == V4 else ["2001:db8:f::11/64", "nodad"]), "dev", "front")
+    wide, router = ("192.0.0.0/16", "192.0.0.1") if vip == V4 else ("2001:db8::/32", "2001:db8::1")
+    ip("route", "add", wide, "dev", "client")
+    ip("route", "add", "default", "via", router, "dev", "client")
+
+    def told() -> str | None:
+        # As the role asks.
+        words = ["ip", "-oneline", *(["-6"] if vip == V6 else []), "route", "show", "table", "main", "match", vip]
+        routes = subprocess.run(words, check=True, capture_output=True, text=True).stdout.splitlines()
+        assert len(routes) >= 3
+        return _director.parse_told(f"network {route}" for route in routes).vip_interface
+
+    assert told() == "front"
+    call(vip, interface="client")
+    assert told() == "front"

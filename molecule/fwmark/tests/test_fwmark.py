@@ -61,3 +61,15 @@ def test_clients_are_spread_and_seen() -> None:
     assert sorted(first) == sorted([*SERVERS, *SERVERS])
     assert client_seen("client", VIP) == CLIENT
     assert client_seen("client", VIP6) == CLIENT6
+
+
+def test_rules_outlive_the_firewall_of_the_host() -> None:
+    """Each of these flushes all rules."""
+    told = do(
+        "lb1",
+        "for what in start reload restart; do systemctl $what nftables && nft list tables; done;"
+        " systemctl stop nftables; nft --file /etc/lvs-ipvs-marks.nft; nft list tables",
+    )
+    ours = "table inet lvs_ipvs"
+    assert told.splitlines() == [*["table inet filter", ours] * 3, ours]
+    assert answers(url(VIP, 443)) != ["-"]

@@ -110,7 +110,9 @@ def test_a_second_run_repairs_what_others_changed_by_the_fewest_steps() -> None:
         "lb1",
         f"ipvsadm -e {service} -r {SERVERS['web1']}:80 -m -w 9 && ipvsadm -d {service} -r {SERVERS['web2']}:80"
         f" && ip addr del {VIP}/32 dev front && sysctl -q net.ipv4.ip_forward=0"
-        " && ipvsadm -A -t 192.0.2.99:99 -s wrr && ipvsadm -a -t 192.0.2.99:99 -r 198.51.100.99 -m",
+        " && ipvsadm -A -t 192.0.2.99:99 -s wrr && ipvsadm -a -t 192.0.2.99:99 -r 198.51.100.99 -m"
+        # Root reads both at boot.
+        " && chmod 666 /etc/modprobe.d/lvs.ipvs.conf && chown nobody /etc/sysctl.d/90-lvs.ipvs.conf",
     )
     do("web2", f"ip rule del from {SERVERS['web2']} && ip route add 203.0.113.0/24 dev back table 4780")
     checked = site(with_scheduler("rr"), check=True)
@@ -118,7 +120,9 @@ def test_a_second_run_repairs_what_others_changed_by_the_fewest_steps() -> None:
     for director, number in (("lb1", 2), ("lb2", 1)):
         assert checked.steps(director) == run.steps(director)
         assert len(run.steps(director)) == number, run.steps(director)
-    assert checked.changed() == run.changed() == {"lb1": 3, "lb2": 1, "web2": 1}
+    assert checked.changed() == run.changed() == {"lb1": 5, "lb2": 1, "web2": 1}
+    files = "/etc/modprobe.d/lvs.ipvs.conf /etc/sysctl.d/90-lvs.ipvs.conf"
+    assert do("lb1", f"stat --format='%a %U:%G' {files}").splitlines() == ["644 root:root"] * 2
     # What others made stays.
     others = ["-A -t 192.0.2.99:99 -s wrr", "-a -t 192.0.2.99:99 -r 198.51.100.99:99 -m -w 1"]
     assert ipvsadm("lb1") == sorted([*table("rr"), *others])

@@ -35,6 +35,13 @@ def test_the_role_gets_what_it_needs() -> None:
             "net.ipv4.vs.expire_nodest_conn": 1,
             "net.ipv4.vs.sloppy_tcp": 0,
         },
+        "sysctl_files": [],
+        "sysctls_to_set": [
+            "net/ipv4/vs/conntrack=0",
+            "net/ipv4/vs/conn_reuse_mode=1",
+            "net/ipv4/vs/expire_nodest_conn=1",
+            "net/ipv4/vs/sloppy_tcp=0",
+        ],
         "vip_interface": "eth9",
         "marks": "",
         "marked": [],

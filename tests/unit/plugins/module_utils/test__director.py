@@ -85,6 +85,39 @@ def test_what_a_host_tells_is_understood() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("routes", "interface"),
+    [
+        # The orders are those of ip(8): tests/kernel/test_virtual_address.py asks it.
+        (
+            [
+                "default via 10.0.2.2 dev mgmt",
+                "10.0.0.0/24 dev front scope link",
+                "10.0.0.0/16 dev b",
+                "10.0.0.0/8 dev c",
+            ],
+            "front",
+        ),
+        (
+            [
+                "2001:db8:f::10 dev lo proto kernel metric 256 pref medium",
+                "2001:db8:f::/64 dev front proto kernel metric 256 pref medium",
+                "2001:db8::/32 dev back metric 1024 pref medium",
+                "default via fe80::2 dev mgmt metric 1024 pref medium",
+            ],
+            "front",
+        ),
+        (["192.0.2.0/24 dev front metric 100", "192.0.2.0/24 dev back metric 200"], "front"),
+        (["default via 10.0.2.2 dev mgmt"], None),
+        (["default via fe80::2 dev mgmt metric 1024 pref medium"], None),
+        (["unreachable 192.0.2.0/24", "unreachable 2001:db8:f::/64 dev lo metric 1024 pref medium"], None),
+        (["2001:db8:f::10 dev lo proto kernel metric 256 pref medium", "192.0.2.10 dev lo scope link"], None),
+    ],
+)
+def test_virtual_addresses_go_by_the_narrowest_network(routes: list[str], interface: str | None) -> None:
+    assert _director.parse_told(f"network {route} " for route in routes).vip_interface == interface
+
+
 # -- sysctls --
 
 ALWAYS = {"conntrack": 0, "conn_reuse_mode": 1, "expire_nodest_conn": 1, "sloppy_tcp": 0}
@@ -147,6 +180,56 @@ def test_before_ipvs_is_loaded_nothing_is_left_out() -> None:
     made = director(web(forwarding="direct"), lines=without(*SETTINGS), conntrack=True)
     assert made.sysctls == of_ipvs(**{**ALWAYS, "conntrack": 1})
     assert made.findings == []
+
+
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [
+        ("net.ipv4.ip_forward", "net/ipv4/ip_forward"),
+        ("net.ipv4.conf.eth0/100.rp_filter", "net/ipv4/conf/eth0.100/rp_filter"),
+        ("net/ipv4/conf/eth0.100/rp_filter", "net/ipv4/conf/eth0.100/rp_filter"),
+        ("abc", "abc"),
+    ],
+)
+def test_a_name_is_read_as_by_sysctl(name: str, path: str) -> None:
+    """The middle two are the example of sysctl.d(5)."""
+    assert _director.sysctl_path(name) == path
+    made = director(web(forwarding="direct"), sysctls={name: 1})
+    assert made.sysctl_files == [f"/proc/sys/{path}"]
+    assert f"{path}=1" in made.sysctls_to_set
+    lines = [*LINES, f"/proc/sys/{path}:1"]
+    assert f"{path}=1" not in director(web(forwarding="direct"), lines=lines, sysctls={name: 1}).sysctls_to_set
+
+
+def test_the_user_has_the_last_word_however_it_is_spelled() -> None:
+    sysctls = director(web(), sysctls={"net/ipv4/vs/conntrack": 1}).sysctls
+    assert sysctls["net/ipv4/vs/conntrack"] == 1
+    assert "net.ipv4.vs.conntrack" not in sysctls
+    assert director(web(), sysctls={"net/ipv4/vs/nonsense": 1}).findings == [
+        "director_sysctls[net/ipv4/vs/nonsense]: the kernel of lb1 has no sysctl net.ipv4.vs.nonsense"
+    ]
+
+
+def test_only_what_differs_is_set() -> None:
+    made = director(web(), sysctls={"net.ipv4.vs.sync_threshold": "3 50"})
+    assert made.sysctls_to_set == [
+        "net/ipv4/ip_forward=1",
+        "net/ipv4/vs/conn_reuse_mode=1",
+        "net/ipv4/vs/expire_nodest_conn=1",
+        "net/ipv4/vs/sync_threshold=3 50",
+    ]
+    right = ["ip_forward:1", "vs/conn_reuse_mode:1", "vs/expire_nodest_conn:1", "vs/sync_threshold:3\t50"]
+    lines = [*LINES, *(f"/proc/sys/net/ipv4/{told}" for told in right)]
+    assert director(web(), lines=lines, sysctls={"net.ipv4.vs.sync_threshold": "3 50"}).sysctls_to_set == []
+
+
+@pytest.mark.parametrize("name", ["drop_entry", "drop_packet", "secure_tcp", "am_droprate"])
+@pytest.mark.parametrize(("want", "have"), [(1, 2), (2, 1), (1, 0), (0, 2), (3, 2), (1, 3)])
+def test_a_defence_that_the_kernel_has_put_to_work_is_left_at_work(name: str, want: int, have: int) -> None:
+    told = _director.parse_told([f"/proc/sys/net/ipv4/vs/{name}:{have}"])
+    same = name != "am_droprate" and {want, have} == {1, 2}
+    to_set = [] if same else [f"net/ipv4/vs/{name}={want}"]
+    assert _director.sysctls_to_set({f"net.ipv4.vs.{name}": want}, told) == to_set
 
 
 # -- guards --

@@ -8,6 +8,7 @@ import fcntl
 import json
 import os
 import pathlib
+import re
 import stat
 import threading
 
@@ -16,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ansible_collections.lvs.ipvs.plugins.module_utils import _options as options
+from ansible_collections.lvs.ipvs.plugins.module_utils import _record
 from ansible_collections.lvs.ipvs.plugins.module_utils._record import (
     UnreadableRecord,
     locked_record,
@@ -157,6 +159,38 @@ def test_the_lock_makes_its_folder_and_ends_with_its_block(tmp_path):
 def test_other_records_are_not_locked(tmp_path):
     with locked_record(str(tmp_path / "table.json")), locked_record(str(tmp_path / "addresses.json")):
         pass
+
+
+def test_nobody_else_can_open_what_is_locked(path):
+    lock = pathlib.Path(f"{path}.lock")
+    lock.touch(mode=0o644)
+    with locked_record(str(path)):
+        assert stat.S_IMODE(lock.stat().st_mode) == 0o600
+    lock.unlink()
+    with locked_record(str(path)):
+        assert stat.S_IMODE(lock.stat().st_mode) == 0o600
+
+
+def test_a_lock_is_no_way_to_another_file(path, tmp_path):
+    other = tmp_path / "other"
+    other.touch(mode=0o644)
+    pathlib.Path(f"{path}.lock").symlink_to(other)
+    with pytest.raises(OSError, match="symbolic link"), locked_record(str(path)):
+        pass
+    assert stat.S_IMODE(other.stat().st_mode) == 0o644
+
+
+def test_who_holds_it_for_ever_is_named(path, monkeypatch):
+    monkeypatch.setattr(_record, "PATIENCE", 0.1)
+    with locked_record(str(path)):
+        with pytest.raises(TimeoutError) as caught, locked_record(str(path)):
+            pass
+        # A sandbox may not tell who.
+        who = rf"(process {os.getpid()} \(.*\)|another process)"
+        begin = re.escape(f"the lock {path}.lock was not to be had for 0.1 seconds: ")
+        assert re.fullmatch(rf"{begin}{who} holds it; end that if it hangs, and run again", str(caught.value))
+        assert is_locked(path)
+    assert not is_locked(path)
 
 
 def test_another_run_waits_its_turn(path):

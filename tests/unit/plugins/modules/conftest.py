@@ -12,7 +12,7 @@ from collections.abc import Callable
 import pytest
 from ansible.module_utils.testing import patch_module_args
 
-from ansible_collections.lvs.ipvs.plugins.module_utils import _info, _run
+from ansible_collections.lvs.ipvs.plugins.module_utils import _info, _kernel, _run
 from ansible_collections.lvs.ipvs.plugins.module_utils import _options as options
 from ansible_collections.lvs.ipvs.plugins.module_utils._kernel import Kernel, StepFailed
 from ansible_collections.lvs.ipvs.plugins.module_utils._model import Entry, ServiceKey, Table
@@ -97,6 +97,12 @@ class FakeKernel(Kernel):
         else:
             there.real_servers[server.key] = server
         return 0
+
+
+@pytest.fixture(autouse=True)
+def locks(monkeypatch, tmp_path_factory) -> None:
+    """Where locks are, only root may have any."""
+    monkeypatch.setattr(_kernel, "LOCKS", str(tmp_path_factory.mktemp("locks")))
 
 
 @pytest.fixture

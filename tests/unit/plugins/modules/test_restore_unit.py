@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
 import subprocess
 import sys
+import types
 
 import pytest
 
@@ -34,7 +36,7 @@ def test_a_second_run_writes_nothing(run, files, tmp_path):
     assert unit["after"] == text
     command = f"ExecStart={sys.executable} -I {files['program']} --table {RECORD} --addresses {ADDRESSES}\n"
     assert command in text
-    assert "\nReadWritePaths=-/var/lib/lvs.ipvs\n" in text
+    assert "\nReadWritePaths=-/var/lib/lvs.ipvs\nRuntimeDirectory=lvs.ipvs\nRuntimeDirectoryMode=0700\n" in text
     assert "ExecStop" not in text
     again = run("restore_unit", diff=True, table=RECORD, addresses=ADDRESSES, **files)
     assert (again["changed"], again["steps"], again["diff"]) == (False, [], [])
@@ -52,6 +54,35 @@ def test_what_differs_is_written_and_nothing_else(run, files, tmp_path):
     assert mended["steps"] == [f"write {program}"]
     assert stat.S_IMODE(program.stat().st_mode) == 0o644
     assert [path.name for path in program.parent.iterdir()] == ["restore.pyz"]
+
+
+def test_rules_outlive_a_start_and_a_reload_of_the_hosts_own_firewall(run, files, tmp_path):
+    drop_in = tmp_path / "units" / "nftables.service.d" / "lvs-ipvs.service.conf"
+    assert run("restore_unit", nftables="/etc/marks.nft", **files)["steps"][-1] == f"write {drop_in}"
+    loads = "/usr/sbin/nft --file /etc/marks.nft\n"
+    assert drop_in.read_text().endswith(f"[Service]\nExecStartPost=-{loads}ExecReload=-{loads}")
+    assert not run("restore_unit", nftables="/etc/marks.nft", **files)["changed"]
+    assert run("restore_unit", table=RECORD, **files)["steps"] == [f"write {files['unit']}", f"remove {drop_in}"]
+    run("restore_unit", nftables="/etc/marks.nft", **files)
+    assert run("restore_unit", state="absent", **files)["steps"][-1] == f"remove {drop_in}"
+    assert not drop_in.exists()
+
+
+def test_a_file_that_somebody_else_owns_is_written_anew(run, files, tmp_path, monkeypatch):
+    """Root runs it at boot."""
+    run("restore_unit", table=RECORD, **files)
+    program = files["program"]
+    fstat = os.fstat
+
+    def given_away(handle):
+        there = fstat(handle)
+        if there.st_ino != os.stat(program).st_ino:
+            return there
+        own = {name: getattr(there, name) for name in ("st_mode", "st_uid", "st_gid", "st_size", "st_blksize")}
+        return types.SimpleNamespace(**{**own, "st_uid": 65534})
+
+    monkeypatch.setattr(os, "fstat", given_away)
+    assert run("restore_unit", check=True, table=RECORD, **files)["steps"] == [f"write {program}"]
 
 
 def test_absent(run, files, tmp_path):

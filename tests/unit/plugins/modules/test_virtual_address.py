@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import pathlib
 import stat
@@ -11,7 +12,7 @@ import typing as t
 import pytest
 from ansible.module_utils.testing import patch_module_args
 
-from ansible_collections.lvs.ipvs.plugins.module_utils import _virtual_address
+from ansible_collections.lvs.ipvs.plugins.module_utils import _neighbour, _virtual_address
 from ansible_collections.lvs.ipvs.plugins.module_utils._address import Address, Host, Link, Step, _after
 from ansible_collections.lvs.ipvs.plugins.module_utils._rtnetlink import AddressStepFailed
 from ansible_collections.lvs.ipvs.plugins.modules import virtual_address
@@ -27,6 +28,7 @@ class FakeRouteNetlink:
         lo = Address("lo", "127.0.0.1", 8, source=False)
         self.host = Host({"lo": Link("lo"), "eth0": Link("eth0")}, (lo, Address("eth0", "192.0.2.1", 24)))
         self.done: list[str] = []
+        self.announced: list[tuple[str, list[str]]] = []
         self.record = record
         self.record_then = ""
         self.dies_at: int | None = None
@@ -61,6 +63,12 @@ def record(tmp_path) -> pathlib.Path:
 def kernel(record, monkeypatch) -> FakeRouteNetlink:
     fake = FakeRouteNetlink(record)
     monkeypatch.setattr(_virtual_address, "RouteNetlink", lambda: fake)
+
+    def announce(interface: str, addresses: list[str]) -> None:
+        assert set(addresses) <= set(fake.addresses(interface))
+        fake.announced.append((interface, addresses))
+
+    monkeypatch.setattr(_neighbour, "announce", announce)
     return fake
 
 
@@ -92,6 +100,48 @@ def test_add(run, kernel):
         "before": "",
         "after": f"- interface: eth0\n  addresses:\n    - {V4}\n    - {V6}\n",
     }
+
+
+def test_new_addresses_are_announced_once_they_are_there(run, kernel):
+    assert run(V4, V6, check=True)["changed"]
+    assert kernel.announced == []
+    run(V4, V6)
+    run(V4, V6)
+    assert kernel.announced == [("eth0", [V4, V6])]
+
+
+def test_what_failed_half_way_is_announced_as_far_as_it_got(run, kernel):
+    kernel.dies_at = 1
+    assert run(V4, V6)["failed"]
+    assert kernel.announced == [("eth0", [V4])]
+
+
+@pytest.mark.parametrize("link", [Link("eth0", up=False), Link("eth0", arp=False)])
+def test_where_nobody_listens_nothing_is_announced(run, kernel, link):
+    kernel.host.links["eth0"] = link
+    assert run(V4, V6)["changed"]
+    assert kernel.announced == []
+
+
+def test_what_is_no_source_is_not_announced(run, kernel):
+    """Several hosts have it, and one of them the clients' way to it."""
+    run(V4, V6, source=False)
+    assert kernel.announced == [("eth0", [])]
+
+
+def test_an_announcement_that_fails_is_told(run, kernel, record, monkeypatch):
+    def announce(interface: str, addresses: list[str]) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(_neighbour, "announce", announce)
+    failed = run(V4, record=str(record))
+    assert failed["changed"]
+    assert failed["steps"] == [f"add {V4} to eth0"]
+    assert owned(record) == [V4]
+    assert failed["msg"] == (
+        "the new addresses are on eth0, but its neighbours could not be told (Operation not permitted): "
+        "until they ask anew they send to who had them before; 1 steps were done"
+    )
 
 
 def test_add_check_mode(run, kernel, record):
