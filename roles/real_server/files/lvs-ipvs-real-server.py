@@ -404,10 +404,13 @@ def firewall(services: list[Words], links: list[Words], mtu: int) -> str:
             sizes[address] = min(size, sizes.get(address, size))
     if not arriving:
         return ""
+    alike: dict[tuple[str, int], list[str]] = {}
+    for address, size in sizes.items():
+        alike.setdefault((_ip(address), size), []).append(address)
     leaving = [
         # The kernel never makes the size greater by this.
-        f"{_ip(address)} saddr {address} tcp flags & (syn | ack) == (syn | ack) tcp option maxseg size set {size};"
-        for address, size in sizes.items()
+        f"{ip} saddr {{ {', '.join(addresses)} }} tcp flags & (syn | ack) == (syn | ack) tcp option maxseg size set {size};"
+        for (ip, size), addresses in alike.items()
     ]
     return " ".join(
         [
@@ -496,13 +499,14 @@ def plan_firewall(rules: str, steps: Steps) -> None:
     """In one change, and in another when the devices are off: until then directors may send as they did."""
     have = run(["nft", "list", "table", *TABLE.split()]).stdout
     # How nft tells the rules depends on its version: it says so itself, where nothing else is.
-    show = f'nft "$1" && nft list table {TABLE}'
+    show = f"nft -f - && nft list table {TABLE}"
     if not rules:
         steps.take += [f"nft delete table {TABLE}"] if have else []
         return
-    shown = run(["unshare", "--net", "sh", "-c", show, "-", rules])
-    if shown.stderr.startswith("Error: "):
-        raise Problem(f"forwarding: tunnel needs rules that nft does not take here: {_first(shown.stderr)}")
+    shown = run(["unshare", "--net", "sh", "-c", show], input=rules)
+    refused = re.search("Error: .*", shown.stderr)
+    if refused:
+        raise Problem(f"forwarding: tunnel needs rules that nft does not take here: {refused[0]}")
     # Without nft there are no rules yet: its package comes first.
     want = shown.stdout
     if have != want or not want:
@@ -579,14 +583,12 @@ def apply(steps: list[str]) -> None:
                 (SYSCTLS / path).write_text(value, encoding="ascii")
         else:
             for command in commands:
-                ran = run(shlex.split(command))
-                ran.stderr = _first(ran.stderr)
+                words = shlex.split(command)
+                # Rules may be more than one argument of a command can hold.
+                ran = run(["nft", "-f", "-"], input=" ".join(words[1:])) if tool == "nft" else run(words)
+                # Of one mistake nft tells at many places of one line.
+                ran.stderr = ran.stderr.strip().partition("\n")[0]
                 _succeed(ran, command)
-
-
-def _first(told: str) -> str:
-    """What nft says of one mistake at many places of one line."""
-    return told.strip().partition("\n")[0]
 
 
 def _settle() -> None:

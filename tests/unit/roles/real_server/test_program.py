@@ -176,7 +176,9 @@ class FakeHost:
         elif command[:2] == ["nft", "list"]:
             code, told = (0, self.rules) if self.rules else (1, "")
         elif command[0] == "unshare":
-            code, told = (1, "") if self.fails.startswith("Error: ") else (0, shown(command[-1]))
+            code, told = (1, "") if "Error: " in self.fails else (0, shown(given["input"]))
+        elif command == ["nft", "-f", "-"]:
+            self.done.append(f"nft {given['input']}")
         elif command[0] != "udevadm":
             self.done.append(" ".join(command))
         return program.subprocess.CompletedProcess(command, code, told, self.fails)
@@ -440,7 +442,7 @@ NFT = (
     " ip daddr 198.51.100.21 meta l4proto 4 ip saddr != { 198.51.100.11, 198.51.100.12 } drop;"
     " ip daddr 198.51.100.21 udp dport 6080 ip saddr != { 198.51.100.11, 198.51.100.12 } drop;"
     " }; chain leaving { type filter hook output priority mangle; policy accept;"
-    " ip saddr 192.0.2.10 tcp flags & (syn | ack) == (syn | ack) tcp option maxseg size set 1428; }; }"
+    " ip saddr { 192.0.2.10 } tcp flags & (syn | ack) == (syn | ack) tcp option maxseg size set 1428; }; }"
 )
 
 
@@ -522,7 +524,7 @@ def test_rules_serve_the_old_way_and_the_new_until_the_directors_are_done(host: 
     ).replace(
         "chain leaving { type filter hook output priority mangle; policy accept;",
         "chain leaving { type filter hook output priority mangle; policy accept;"
-        " ip saddr 192.0.2.10 tcp flags & (syn | ack) == (syn | ack) tcp option maxseg size set 1440;",
+        " ip saddr { 192.0.2.10 } tcp flags & (syn | ack) == (syn | ack) tcp option maxseg size set 1440;",
     )
     host.rules = shown(both[4:])
     host.done.clear()
@@ -539,7 +541,7 @@ def test_rules_serve_the_old_way_and_the_new_until_the_directors_are_done(host: 
 def test_the_smallest_room_of_an_address_is_told(host: FakeHost) -> None:
     wide, narrow = tunnel(WEB, "ipip"), tunnel({**WEB, "name": "other"}, "gre", 24)
     rules = program.firewall([wide, narrow], host.links, 0)
-    assert "ip saddr 192.0.2.10 tcp flags & (syn | ack) == (syn | ack) tcp option maxseg size set 1436;" in rules
+    assert "ip saddr { 192.0.2.10 } tcp flags & (syn | ack) == (syn | ack) tcp option maxseg size set 1436;" in rules
     assert rules.count("maxseg") == 1
     assert "size set 1320;" in program.firewall([tunnel(WEB6, "ipip", 20)], host.links, 1400)
 
@@ -563,7 +565,7 @@ def test_two_checksums_at_one_address_are_refused() -> None:
 
 
 def test_rules_that_the_kernel_cannot_have_are_told_before_the_first_change(host: FakeHost) -> None:
-    host.fails = "Error: Could not process rule: Operation not supported\ntable inet\n^^^^\nError: and so on\n"
+    host.fails = "/dev/stdin:1:7-9: Error: Could not process rule: Operation not supported\ntable inet\n^^^^\nError: and so on\n"
     with pytest.raises(
         program.Problem,
         match=r"^forwarding: tunnel needs rules that nft does not take here: Error: Could not process rule: Operation not supported$",
