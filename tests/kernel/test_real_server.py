@@ -48,7 +48,7 @@ def service(address: str, kind: str = "", over: str = "", overhead: int = 20, ch
 def configuration(direct: t.Sequence[Words] = (), tunnel: t.Sequence[Words] = (), masquerade: bool = False) -> Words:
     def way(addresses: list[str], gateway: str) -> Words:
         found = (addresses, gateway) if masquerade else ([], "")
-        return {"addresses": found[0], "gateway": found[1], "table": 4780, "priority": 4780}
+        return {"addresses": dict.fromkeys(found[0], ["tcp 80"]), "gateway": found[1], "table": 4780, "priority": 4780}
 
     return {
         "mark": 76,
@@ -144,6 +144,45 @@ def seen() -> list[str]:
     return sorted(line for line in lines if not re.match(r"(tunl0|gre0|gretap0|erspan0|sit0|ip6tnl0|ip6gre0)\b", line))
 
 
+def test_rules_follow_the_services_and_there_is_no_moment_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    def serving(*ports: str) -> Words:
+        wanted = configuration(masquerade=True)
+        for way in wanted["masquerade"].values():
+            way["addresses"] = dict.fromkeys(way["addresses"], list(ports))
+        return wanted
+
+    def way(protocol: str, port: int) -> str:
+        asked = f"ip -o route get 203.0.113.9 from 198.51.100.21 ipproto {protocol} sport {port} dport 40000"
+        told = subprocess.run(asked.split(), capture_output=True, text=True, check=False).stdout
+        return " ".join(told.partition(" via ")[2].split()[:1])
+
+    def apply(planned: list[str]) -> None:
+        for step in planned:
+            take([step])
+            assert not begun or way("tcp", 80) == "198.51.100.11", step
+
+    take = program.apply
+    monkeypatch.setattr(program, "apply", apply)
+    subprocess.run("ip route add default via 192.0.2.1", shell=True, check=True)
+    pristine = seen()
+    begun = False
+    # The way of an earlier version of the role.
+    program.converge(serving())
+    assert any("4780:\tfrom 198.51.100.21 lookup 4780" in line for line in seen())
+    begun = True
+    ways = [serving("tcp 80"), serving("tcp 22", "tcp 80-82", "udp 53"), serving()]
+    for first, second in zip(ways, [*ways[1:], ways[0]], strict=True):
+        program.converge(first)
+        # A run that had no end, and then another opinion.
+        program.converge(second, keep=True)
+        program.converge(first)
+        assert program.converge(first) == []
+        assert way("tcp", 22) == ("192.0.2.1" if first is ways[0] else "198.51.100.11")
+    begun = False
+    program.converge(NOTHING)
+    assert seen() == pristine
+
+
 @pytest.mark.parametrize("wanted", [ALL, OTHERS], ids=["all", "others"])
 def test_the_next_run_finds_all_of_it_right(wanted: Words) -> None:
     assert program.converge(wanted)
@@ -179,7 +218,10 @@ def test_a_host_may_have_thousands_of_services() -> None:
     numbers = range(2000)
     many = configuration(
         [service("192.0.2.10") | {"addresses": [f"10.1.{number // 250}.{number % 250 + 1}" for number in numbers]}],
-        [service("192.0.2.31", "ipip") | {"addresses": [f"10.2.{number // 250}.{number % 250 + 1}" for number in numbers]}],
+        [
+            service("192.0.2.31", "ipip")
+            | {"addresses": [f"10.2.{number // 250}.{number % 250 + 1}" for number in numbers]}
+        ],
     )
     assert len(program.converge(many)) > 2 * len(numbers)
     # In one rule, which the kernel finds an address in at once.

@@ -209,7 +209,7 @@ def test_one_word_changes_the_method_and_leaves_nothing_of_the_former(method: st
     assert (
         do("web1", "sysctl -n net.ipv4.conf.all.arp_ignore net.ipv4.conf.back.rp_filter").split()
         == {
-            "masquerade": ["0", "0"],
+            "masquerade": ["0", "2"],
             "direct": ["1", "2"],
             "tunnel": ["1", "0"],
         }[method]

@@ -51,7 +51,10 @@ def judged(folder: Path, services: list[dict[str, t.Any]]) -> tuple[bool, str]:
         json.dumps({"all": {"children": inventory, "vars": {"lvs_services": services}}}), encoding="utf-8"
     )
     judge = {"name": "lvs.ipvs.real_server", "tasks_from": "judge", "public": True}
-    tasks = [{"ansible.builtin.include_role": judge}, {"ansible.builtin.debug": {"msg": "{{ _real_server_configuration | to_json }}"}}]
+    tasks = [
+        {"ansible.builtin.include_role": judge},
+        {"ansible.builtin.debug": {"msg": "{{ _real_server_configuration | to_json }}"}},
+    ]
     (folder / "play.json").write_text(
         json.dumps([{"hosts": "web1", "gather_facts": False, "tasks": tasks}]), encoding="utf-8"
     )
@@ -89,7 +92,9 @@ def test_thousands_of_services_fit_into_a_command(tmp_path: Path) -> None:
 def test_more_than_fits_is_refused(tmp_path: Path) -> None:
     marks = [{"protocol": "tcp", "address": f"2001:db8:f:f:f:f:f:{index:x}", "ports": [80]} for index in range(5000)]
     members = [{"group": "web", "forwarding": "direct"}]
-    services = [{"name": "wide", "fwmark": 7, "family": "ipv6", "mark": marks, "scheduler": "rr", "real_servers": members}]
+    services = [
+        {"name": "wide", "fwmark": 7, "family": "ipv6", "mark": marks, "scheduler": "rr", "real_servers": members}
+    ]
     taken, told = judged(tmp_path, services)
     assert not taken
     assert told.startswith("web1 serves by too many addresses and ports: ")
