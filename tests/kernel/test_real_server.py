@@ -45,10 +45,13 @@ def service(address: str, kind: str = "", over: str = "", overhead: int = 20, ch
     }
 
 
-def configuration(direct: t.Sequence[Words] = (), tunnel: t.Sequence[Words] = (), masquerade: bool = False) -> Words:
-    def way(addresses: list[str], gateway: str) -> Words:
-        found = (addresses, gateway) if masquerade else ([], "")
-        return {"addresses": dict.fromkeys(found[0], ["tcp 80"]), "gateway": found[1], "table": 4780, "priority": 4780}
+def configuration(
+    direct: t.Sequence[Words] = (), tunnel: t.Sequence[Words] = (), masquerade: t.Sequence[str] | None = None
+) -> Words:
+    def way(address: str, gateway: str) -> Words:
+        # By these ports, or by all of them if there are none.
+        addresses = {} if masquerade is None else {address: list(masquerade)}
+        return {"addresses": addresses, "gateway": gateway, "table": 4780, "priority": 4780}
 
     return {
         "mark": 76,
@@ -56,8 +59,8 @@ def configuration(direct: t.Sequence[Words] = (), tunnel: t.Sequence[Words] = ()
         "tunnel": tunnel,
         "mtu": 0,
         "masquerade": {
-            "ipv4": way(["198.51.100.21"], "198.51.100.11"),
-            "ipv6": way(["2001:db8:b::21"], "2001:db8:b::11"),
+            "ipv4": way("198.51.100.21", "198.51.100.11"),
+            "ipv6": way("2001:db8:b::21", "2001:db8:b::11"),
         },
     }
 
@@ -74,7 +77,7 @@ ALL = configuration(
         service("2001:db8:f::32", "gue", overhead=52),
         service("2001:db8:f::34", "ipip", over="ipv4"),
     ],
-    masquerade=True,
+    masquerade=["tcp 80"],
 )
 #: By other methods.
 OTHERS = configuration(
@@ -145,12 +148,6 @@ def seen() -> list[str]:
 
 
 def test_rules_follow_the_services_and_there_is_no_moment_without(monkeypatch: pytest.MonkeyPatch) -> None:
-    def serving(*ports: str) -> Words:
-        wanted = configuration(masquerade=True)
-        for way in wanted["masquerade"].values():
-            way["addresses"] = dict.fromkeys(way["addresses"], list(ports))
-        return wanted
-
     def way(protocol: str, port: int) -> str:
         asked = f"ip -o route get 203.0.113.9 from 198.51.100.21 ipproto {protocol} sport {port} dport 40000"
         told = subprocess.run(asked.split(), capture_output=True, text=True, check=False).stdout
@@ -167,10 +164,14 @@ def test_rules_follow_the_services_and_there_is_no_moment_without(monkeypatch: p
     pristine = seen()
     begun = False
     # The way of an earlier version of the role.
-    program.converge(serving())
+    program.converge(configuration(masquerade=[]))
     assert any("4780:\tfrom 198.51.100.21 lookup 4780" in line for line in seen())
     begun = True
-    ways = [serving("tcp 80"), serving("tcp 22", "tcp 80-82", "udp 53"), serving()]
+    ways = [
+        configuration(masquerade=["tcp 80"]),
+        configuration(masquerade=["tcp 22", "tcp 80-82", "udp 53"]),
+        configuration(masquerade=[]),
+    ]
     for first, second in zip(ways, [*ways[1:], ways[0]], strict=True):
         program.converge(first)
         # A run that had no end, and then another opinion.
@@ -234,7 +235,7 @@ def test_a_host_may_have_thousands_of_services() -> None:
 def test_another_checksum_is_refused_and_nothing_changes() -> None:
     program.converge(configuration(tunnel=[service("192.0.2.33", "gre", overhead=28, checksum="csum")]))
     before = seen()
-    without = configuration(tunnel=[service("192.0.2.33", "gre", overhead=24)], masquerade=True)
+    without = configuration(tunnel=[service("192.0.2.33", "gre", overhead=24)], masquerade=["tcp 80"])
     with pytest.raises(program.Problem, match=r"tunnel\.checksum: lvs-gre takes packets with at 198\.51\.100\.21"):
         program.converge(without)
     assert seen() == before

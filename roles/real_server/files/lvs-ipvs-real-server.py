@@ -46,6 +46,9 @@ Words = dict[str, t.Any]
 SYSCTLS = Path("/proc/sys")
 MODULES = Path("/sys/module")
 FILE = Path("/run/lvs-ipvs-real-server.json")
+LOCKS = Path("/run/lvs-ipvs-real-server")
+#: How long another run may take, in seconds.
+PATIENCE = 120
 TABLE = "inet lvs_ipvs_real_server"
 #: Protocol numbers of IP within IP: IPv4, IPv6 and GRE.
 IPV4, IPV6, GRE = 4, 41, 47
@@ -151,7 +154,7 @@ def choose(address: str, ports: list[str], table: int, priority: int) -> list[Ru
 
 def everything(ports: list[str]) -> bool:
     """Whether all that leaves from an address leaves through the director. No rule can name the last port."""
-    return not ports or any(span.endswith(" 65535") or span.endswith("-65535") for span in ports)
+    return not ports or any(span.endswith((" 65535", "-65535")) for span in ports)
 
 
 def _gateway(address: str) -> str:
@@ -191,7 +194,12 @@ def plan_routes(
     routes, rules = have
     # ``replace`` puts a route in the place of that to the same destination.
     places = {(route.table, route.destination) for route in want[0]}
-    steps.make += [f"{ip} route replace {route} proto {protocol}" for route in want[0] if route not in routes]
+    gateways = {route.table for route in routes if route.destination == "default"}
+    for route in want[0]:
+        if route not in routes:
+            # Connections go by the gateway that there is, until the directors have changed theirs.
+            later = route.destination == "default" and route.table in gateways
+            (steps.take if later else steps.make).append(f"{ip} route replace {route} proto {protocol}")
     steps.make += [f"{ip} rule add {rule} protocol {protocol}" for rule in want[1] if rule not in rules]
     steps.take += [f"{ip} rule del {rule} protocol {protocol}" for rule in rules if rule not in want[1]]
     steps.take += [
@@ -649,13 +657,22 @@ def _succeed(ran: subprocess.CompletedProcess[str], what: str) -> None:
 @contextlib.contextmanager
 def alone() -> t.Iterator[None]:
     """Two runs at once would both add what both found missing; behind the other, one finds it there."""
-    # A folder, so that no file is left behind.
-    folder = os.open(FILE.parent, os.O_RDONLY)
+    # To lock a file it only has to be opened, which nobody else is to do.
+    LOCKS.mkdir(mode=0o700, exist_ok=True)
+    lock = os.open(LOCKS / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        fcntl.flock(folder, fcntl.LOCK_EX)
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    raise Problem(f"another run has kept {LOCKS}/lock for {PATIENCE} seconds") from None
+            time.sleep(0.1)
         yield
     finally:
-        os.close(folder)
+        os.close(lock)
 
 
 def converge(configuration: Words, check: bool = False, keep: bool = False) -> list[str]:

@@ -188,7 +188,7 @@ OPTIONS = {"gateway": "", "gateway6": "2001:db8:b::1", "route_table": "4780", "r
 
 
 def test_the_program_of_a_real_server_reads_everything_once() -> None:
-    def others(name: str, number: int, forwarding: str, **more: t.Any) -> Words:
+    def others(name: str, number: int, forwarding: str, **more: t.Any) -> dict[str, t.Any]:
         members = [{"group": "web", "forwarding": forwarding, **more}]
         return web(name=name, address=f"192.0.2.{number}", real_servers=members)
 
@@ -225,7 +225,7 @@ def test_the_program_of_a_real_server_reads_everything_once() -> None:
 
 
 @pytest.mark.parametrize("service", [{"port": 0, "persistence_timeout": 60}, {"fwmark": 7}])
-def test_every_port_of_a_real_server_is_said_by_none(service: Words) -> None:
+def test_every_port_of_a_real_server_is_said_by_none(service: dict[str, t.Any]) -> None:
     every = {"name": "every", "real_servers": [{"group": "web"}], "scheduler": "rr", **service}
     every |= {} if "fwmark" in service else {"protocol": "tcp", "address": "192.0.2.11"}
     serves = _cluster.real_server_services(read(WEB, every), "web1", GROUPS, HOSTVARS)

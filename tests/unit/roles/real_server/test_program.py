@@ -132,6 +132,14 @@ def test_only_what_differs_is_done_and_a_rule_never_points_to_an_incomplete_tabl
     assert planned.make + planned.take == [f"ip -4 {step}" for step in steps]
 
 
+def test_another_gateway_waits_with_what_is_taken_off_where_replies_go_by_one_already() -> None:
+    former = [ROUTES[0], Route(4780, "default", "back", "198.51.100.12")]
+    planned = program.Steps()
+    program.plan_routes((former, []), (ROUTES, RULES), 76, "ip -4", planned)
+    assert planned.take == ["ip -4 route replace default via 198.51.100.11 dev back table 4780 proto 76"]
+    assert planned.make == [f"ip -4 rule add {rule} protocol 76" for rule in RULES]
+
+
 def test_rules_of_others_are_not_ours() -> None:
     ours = {"priority": 4701, "src": "198.51.100.21", "table": "4780", "protocol": "76"}
     told = [
@@ -178,6 +186,7 @@ class FakeHost:
         monkeypatch.setattr(program, "SYSCTLS", folder / "sys")
         monkeypatch.setattr(program, "MODULES", folder / "modules")
         monkeypatch.setattr(program, "FILE", folder / "state.json")
+        monkeypatch.setattr(program, "LOCKS", folder / "locks")
         monkeypatch.setattr(program.subprocess, "run", self)
 
     def sysctl(self, name: str, value: int | None = None) -> int:
@@ -260,6 +269,21 @@ def test_check_mode_tells_the_same_steps_and_takes_none(
     assert host.sysctl("all/arp_ignore") == 0
     assert not program.FILE.exists()
     assert len(capsys.readouterr().out.splitlines()) == 7
+
+
+def test_a_run_waits_for_another_and_not_for_ever(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], host: FakeHost
+) -> None:
+    monkeypatch.setattr(program, "PATIENCE", 0.2)
+    with program.alone():
+        assert run(monkeypatch, json.dumps(CONFIGURATION)) == 1
+    assert capsys.readouterr().err == (
+        f"lvs-ipvs-real-server: another run has not ended for 0.2 seconds: see `fuser {host.folder}/locks/lock`\n"
+    )
+    assert host.done == []
+    # Who could open it could lock it.
+    assert (host.folder / "locks").stat().st_mode & 0o777 == 0o700
+    assert run(monkeypatch, json.dumps(CONFIGURATION)) == 0
 
 
 @pytest.mark.parametrize("wait", [0, 0.1])
