@@ -114,17 +114,25 @@ def test_a_second_run_repairs_what_others_changed_by_the_fewest_steps() -> None:
         f" && ip addr del {VIP}/32 dev front && sysctl -q net.ipv4.ip_forward=0"
         " && ipvsadm -A -t 192.0.2.99:99 -s wrr && ipvsadm -a -t 192.0.2.99:99 -r 198.51.100.99 -m",
     )
-    do("web2", f"ip rule del from {SERVERS['web2']} sport 80 && ip route add 203.0.113.0/24 dev back table 4780")
+    program = "/usr/local/sbin/lvs-ipvs-real-server"
+    do(
+        "web2",
+        f"ip rule del from {SERVERS['web2']} sport 80 && ip route add 203.0.113.0/24 dev back table 4780 && chmod 777 {program}",
+    )
     checked = site(with_scheduler("rr"), check=True)
     run = site(with_scheduler("rr"))
     for director, number in (("lb1", 2), ("lb2", 1)):
         assert checked.steps(director) == run.steps(director)
         assert len(run.steps(director)) == number, run.steps(director)
-    assert checked.changed() == run.changed() == {"lb1": 3, "lb2": 1, "web2": 1}
+    assert checked.changed() == run.changed() == {"lb1": 3, "lb2": 1, "web2": 2}
     # What others made stays.
     others = ["-A -t 192.0.2.99:99 -s wrr", "-a -t 192.0.2.99:99 -r 198.51.100.99:99 -m -w 1"]
     assert ipvsadm("lb1") == sorted([*table("rr"), *others])
-    assert "203.0.113.0/24" in do("web2", "ip route show table 4780; ip route flush table 4780 to root 203.0.113.0/24")
+    left = do(
+        "web2", f"ip route show table 4780; stat -c %a {program}; ip route flush table 4780 to root 203.0.113.0/24"
+    )
+    assert "203.0.113.0/24" in left
+    assert left.endswith("755\n")
     do("lb1", "ipvsadm -D -t 192.0.2.99:99")
     assert requests_through("client", VIP, 30) == {"web1": 10, "web2": 10, "web3": 10}
 

@@ -278,7 +278,7 @@ def test_a_run_waits_for_another_and_not_for_ever(
     with program.alone():
         assert run(monkeypatch, json.dumps(CONFIGURATION)) == 1
     assert capsys.readouterr().err == (
-        f"lvs-ipvs-real-server: another run has not ended for 0.2 seconds: see `fuser {host.folder}/locks/lock`\n"
+        f"lvs-ipvs-real-server: another run has kept {host.folder}/locks/lock for 0.2 seconds\n"
     )
     assert host.done == []
     # Who could open it could lock it.

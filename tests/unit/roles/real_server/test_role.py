@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -40,26 +41,24 @@ def served(number: int) -> list[dict[str, t.Any]]:
     ]
 
 
-def judged(folder: Path, services: list[dict[str, t.Any]]) -> tuple[bool, str]:
-    """Whether the role takes them on web1; and what its program would be told there, or what it refuses."""
+def play(
+    folder: Path, services: list[dict[str, t.Any]], *tasks: dict[str, t.Any], check: bool = False
+) -> tuple[bool, t.Any]:
+    """Whether web1 gets through tasks of a play; and what the last one said, or the one that failed."""
     hosts = {
         "directors": {"lb1": {"lvs_address6": "2001:db8:b::11"}},
-        "web": {"web1": {"lvs_address6": "2001:db8:b::21"}},
+        "web": {"web1": {"lvs_address6": "2001:db8:b::21", "ansible_connection": "local"}},
     }
     inventory = {group: {"hosts": members} for group, members in hosts.items()}
     (folder / "inventory.json").write_text(
         json.dumps({"all": {"children": inventory, "vars": {"lvs_services": services}}}), encoding="utf-8"
     )
-    judge = {"name": "lvs.ipvs.real_server", "tasks_from": "judge", "public": True}
-    tasks = [
-        {"ansible.builtin.include_role": judge},
-        {"ansible.builtin.debug": {"msg": "{{ _real_server_configuration | to_json }}"}},
-    ]
     (folder / "play.json").write_text(
         json.dumps([{"hosts": "web1", "gather_facts": False, "tasks": tasks}]), encoding="utf-8"
     )
+    command = [Path(sys.executable).parent / "ansible-playbook", "-i", "inventory.json", "play.json"]
     run = subprocess.run(
-        [Path(sys.executable).parent / "ansible-playbook", "-i", "inventory.json", "play.json"],
+        [*command, *["--check"] * check],
         cwd=folder,
         env={
             **os.environ,
@@ -73,13 +72,21 @@ def judged(folder: Path, services: list[dict[str, t.Any]]) -> tuple[bool, str]:
         text=True,
         check=False,
     )
-    told = re.findall(r"^(?:ok|fatal): \[web1\](?:: FAILED!)? => (\{.*?^\}|\{.*\})$", run.stdout, re.M | re.S)
+    told = re.findall(r"^(?:ok|changed|fatal): \[web1\](?:: FAILED!)? => (\{.*?^\}|\{.*\})$", run.stdout, re.M | re.S)
     assert told, run.stdout + run.stderr
     return run.returncode == 0, json.loads(told[-1])["msg"]
 
 
+def role(tasks: str, **words: t.Any) -> dict[str, t.Any]:
+    include = {"name": "lvs.ipvs.real_server", "tasks_from": tasks, "public": True}
+    return {"ansible.builtin.include_role": include, "vars": words}
+
+
+JUDGED = (role("judge"), {"ansible.builtin.debug": {"msg": "{{ _real_server_configuration | to_json }}"}})
+
+
 def test_thousands_of_services_fit_into_a_command(tmp_path: Path) -> None:
-    taken, told = judged(tmp_path, served(2000))
+    taken, told = play(tmp_path, served(2000), *JUDGED)
     assert taken, told
     assert json.loads(told)["direct"][0]["addresses"][0] == "2001:db8:f:f:f:f:f:1"
     command = shlex.quote(shlex.quote(told) + PROGRAM.read_text(encoding="utf-8"))
@@ -95,6 +102,19 @@ def test_more_than_fits_is_refused(tmp_path: Path) -> None:
     services = [
         {"name": "wide", "fwmark": 7, "family": "ipv6", "mark": marks, "scheduler": "rr", "real_servers": members}
     ]
-    taken, told = judged(tmp_path, services)
+    taken, told = play(tmp_path, services, *JUDGED)
     assert not taken
     assert told.startswith("web1 serves by too many addresses and ports: ")
+
+
+@pytest.mark.parametrize(
+    ("owned", "right"), [("0755 root:root", True), ("0777 root:root", False), ("0755 web:root", False)]
+)
+def test_what_root_runs_is_nobody_elses_to_write(tmp_path: Path, owned: str, right: bool) -> None:
+    path = "/usr/local/sbin/lvs-ipvs-real-server"
+    there = f"{owned} {hashlib.sha256(PROGRAM.read_bytes()).hexdigest()}  {path}"
+    host = {"stdout": there, "stdout_lines": [there]}
+    good, told = play(tmp_path, served(2), role("install", __real_server_host=host), check=True)
+    assert good, told
+    others = ["/etc/systemd/system/lvs-ipvs-real-server.service", "/etc/lvs-ipvs-real-server.json"]
+    assert told == (others if right else [*others, path])
