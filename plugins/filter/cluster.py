@@ -64,6 +64,12 @@ def real_server_services(
 
 
 @accept_lazy_markers
+def real_server_configuration(services: list[_cluster.Words], options: _cluster.Words) -> _cluster.Words:
+    """What the program of a real server reads."""
+    return _cluster.real_server_configuration(services, options)
+
+
+@accept_lazy_markers
 def named_real_servers(
     declared: t.Any, named: t.Any, groups: _cluster.Groups, hostvars: _cluster.HostVars
 ) -> _cluster.Words:
@@ -84,6 +90,7 @@ class FilterModule:
             "forwarding_methods": forwarding_methods,
             "health_checked_services": health_checked_services,
             "named_real_servers": named_real_servers,
+            "real_server_configuration": real_server_configuration,
             "real_server_services": real_server_services,
             "vips": vips,
         }

@@ -200,6 +200,61 @@ def real_server_services(
     return serves
 
 
+def real_server_configuration(services: t.Iterable[Words], options: t.Mapping[str, t.Any]) -> Words:
+    """What the program of a real server reads of the services that the host serves.
+
+    It fits into a command, and so says everything once, however many services need it.
+    """
+    ways: dict[str, Words] = {
+        family: {
+            "addresses": {},
+            "gateway": gateway,
+            "table": int(options["route_table"]),
+            "priority": int(options["rule_priority"]),
+        }
+        for family, gateway in (("ipv4", options["gateway"]), ("ipv6", options["gateway6"]))
+    }
+    alike: dict[str, dict[t.Any, Words]] = {"direct": {}, "tunnel": {}}
+    for service in services:
+        address = service["server_address"]
+        if service["forwarding"] == "masquerade":
+            way = ways[service["family"]]
+            way["gateway"] = way["gateway"] or service["gateway"] or ""
+            way["addresses"].setdefault(address, set()).add((service["protocol"], service["server_port"]))
+            continue
+        tunnel = service["tunnel"]
+        same = alike[service["forwarding"]].setdefault(
+            (service["family"], address, tunnel and tuple(tunnel.items())),
+            {key: service[key] for key in ("name", "family", "server_address", "tunnel")}
+            | {"addresses": {}, "directors": service["directors"] if tunnel else []},
+        )
+        same["addresses"].update(dict.fromkeys(service["addresses"]))
+    for way in ways.values():
+        way["addresses"] = {address: _spans(ports) for address, ports in way["addresses"].items()}
+    return {
+        "masquerade": ways,
+        **{
+            forwarding: [{**same, "addresses": list(same["addresses"])} for same in found.values()]
+            for forwarding, found in alike.items()
+        },
+        "mtu": int(options["tunnel_mtu"]),
+    }
+
+
+def _spans(ports: t.Iterable[tuple[str | None, int]]) -> list[str]:
+    """The ports as spans such as ``tcp 80`` and ``tcp 8000-8010``; none for every port."""
+    spans: list[tuple[str, int, int]] = []
+    for protocol, port in sorted(ports, key=lambda pair: (pair[0] or "", pair[1])):
+        # By firewall mark, or every port of a protocol.
+        if not protocol or not port:
+            return []
+        if spans and (protocol, port) == (spans[-1][0], spans[-1][2] + 1):
+            spans[-1] = (protocol, spans[-1][1], port)
+        else:
+            spans.append((protocol, port, port))
+    return [f"{protocol} {first}" + (f"-{last}" if last > first else "") for protocol, first, last in spans]
+
+
 def named_real_servers(
     cluster: t.Sequence[Service], named: t.Any, groups: Groups, hostvars: HostVars, path: str = "lvs_servers"
 ) -> Words:

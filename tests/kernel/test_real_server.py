@@ -45,10 +45,13 @@ def service(address: str, kind: str = "", over: str = "", overhead: int = 20, ch
     }
 
 
-def configuration(direct: t.Sequence[Words] = (), tunnel: t.Sequence[Words] = (), masquerade: bool = False) -> Words:
-    def way(addresses: list[str], gateway: str) -> Words:
-        found = (addresses, gateway) if masquerade else ([], "")
-        return {"addresses": found[0], "gateway": found[1], "table": 4780, "priority": 4780}
+def configuration(
+    direct: t.Sequence[Words] = (), tunnel: t.Sequence[Words] = (), masquerade: t.Sequence[str] | None = None
+) -> Words:
+    def way(address: str, gateway: str) -> Words:
+        # By these ports, or by all of them if there are none.
+        addresses = {} if masquerade is None else {address: list(masquerade)}
+        return {"addresses": addresses, "gateway": gateway, "table": 4780, "priority": 4780}
 
     return {
         "mark": 76,
@@ -56,8 +59,8 @@ def configuration(direct: t.Sequence[Words] = (), tunnel: t.Sequence[Words] = ()
         "tunnel": tunnel,
         "mtu": 0,
         "masquerade": {
-            "ipv4": way(["198.51.100.21"], "198.51.100.11"),
-            "ipv6": way(["2001:db8:b::21"], "2001:db8:b::11"),
+            "ipv4": way("198.51.100.21", "198.51.100.11"),
+            "ipv6": way("2001:db8:b::21", "2001:db8:b::11"),
         },
     }
 
@@ -74,7 +77,7 @@ ALL = configuration(
         service("2001:db8:f::32", "gue", overhead=52),
         service("2001:db8:f::34", "ipip", over="ipv4"),
     ],
-    masquerade=True,
+    masquerade=["tcp 80"],
 )
 #: By other methods.
 OTHERS = configuration(
@@ -87,10 +90,13 @@ NFT = """#!/bin/sh
 rules=$(dirname "$0")/$(readlink /proc/self/ns/net)
 case "$1 $2" in
 "list table") exec cat "$rules" ;;
-"list ruleset") [ ! -e "$rules" ] || exec cat "$rules" ;;
-"delete table") exec rm "$rules" ;;
+"list ruleset") [ ! -e "$rules" ] || exec cat "$rules"; exit ;;
+esac
+told=$(cat)
+case "$told" in
+"delete table "*) exec rm "$rules" ;;
 *)
-  echo "$1" | sed 's/.*delete table [^;]*; //; s/{ chain/{\\nchain/g; s/{ type/{\\ntype/g; s/accept; /accept;\\n/g; s/drop; /drop\\n/g
+  echo "$told" | sed 's/.*delete table [^;]*; //; s/{ chain/{\\nchain/g; s/{ type/{\\ntype/g; s/accept; /accept;\\n/g; s/drop; /drop\\n/g
     s/\\(size set [0-9]*\\); /\\1\\n/g; s/}; /}\\n/g' > "$rules" ;;
 esac
 """
@@ -141,6 +147,43 @@ def seen() -> list[str]:
     return sorted(line for line in lines if not re.match(r"(tunl0|gre0|gretap0|erspan0|sit0|ip6tnl0|ip6gre0)\b", line))
 
 
+def test_rules_follow_the_services_and_there_is_no_moment_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    def way(protocol: str, port: int) -> str:
+        asked = f"ip -o route get 203.0.113.9 from 198.51.100.21 ipproto {protocol} sport {port} dport 40000"
+        told = subprocess.run(asked.split(), capture_output=True, text=True, check=False).stdout
+        return " ".join(told.partition(" via ")[2].split()[:1])
+
+    def apply(planned: list[str]) -> None:
+        for step in planned:
+            take([step])
+            assert not begun or way("tcp", 80) == "198.51.100.11", step
+
+    take = program.apply
+    monkeypatch.setattr(program, "apply", apply)
+    subprocess.run("ip route add default via 192.0.2.1", shell=True, check=True)
+    pristine = seen()
+    begun = False
+    # The way of an earlier version of the role.
+    program.converge(configuration(masquerade=[]))
+    assert any("4780:\tfrom 198.51.100.21 lookup 4780" in line for line in seen())
+    begun = True
+    ways = [
+        configuration(masquerade=["tcp 80"]),
+        configuration(masquerade=["tcp 22", "tcp 80-82", "udp 53"]),
+        configuration(masquerade=[]),
+    ]
+    for first, second in zip(ways, [*ways[1:], ways[0]], strict=True):
+        program.converge(first)
+        # A run that had no end, and then another opinion.
+        program.converge(second, keep=True)
+        program.converge(first)
+        assert program.converge(first) == []
+        assert way("tcp", 22) == ("192.0.2.1" if first is ways[0] else "198.51.100.11")
+    begun = False
+    program.converge(NOTHING)
+    assert seen() == pristine
+
+
 @pytest.mark.parametrize("wanted", [ALL, OTHERS], ids=["all", "others"])
 def test_the_next_run_finds_all_of_it_right(wanted: Words) -> None:
     assert program.converge(wanted)
@@ -154,7 +197,7 @@ def rules() -> str:
 
 def test_while_directors_change_rules_are_for_the_old_way_and_the_new() -> None:
     def sizes() -> list[str]:
-        return re.findall(r"saddr 192.0.2.10 .* size set (\d+)", rules())
+        return re.findall(r"saddr.* 192.0.2.10 .* size set (\d+)", rules())
 
     by_gue = service("192.0.2.10", "gue", overhead=32)
     by_ipip = {**service("192.0.2.10", "ipip"), "directors": ["198.51.100.11", "198.51.100.13"]}
@@ -172,10 +215,27 @@ def test_while_directors_change_rules_are_for_the_old_way_and_the_new() -> None:
     assert re.search(r"l4proto \S+ ip saddr != \{ 198.51.100.11, 198.51.100.13 \} drop", rules())
 
 
+def test_a_host_may_have_thousands_of_services() -> None:
+    numbers = range(2000)
+    many = configuration(
+        [service("192.0.2.10") | {"addresses": [f"10.1.{number // 250}.{number % 250 + 1}" for number in numbers]}],
+        [
+            service("192.0.2.31", "ipip")
+            | {"addresses": [f"10.2.{number // 250}.{number % 250 + 1}" for number in numbers]}
+        ],
+    )
+    assert len(program.converge(many)) > 2 * len(numbers)
+    # In one rule, which the kernel finds an address in at once.
+    assert len(rules()) > 128 * 1024 // 8
+    assert rules().count("maxseg") == 1
+    assert program.converge(many) == []
+    program.converge(NOTHING)
+
+
 def test_another_checksum_is_refused_and_nothing_changes() -> None:
     program.converge(configuration(tunnel=[service("192.0.2.33", "gre", overhead=28, checksum="csum")]))
     before = seen()
-    without = configuration(tunnel=[service("192.0.2.33", "gre", overhead=24)], masquerade=True)
+    without = configuration(tunnel=[service("192.0.2.33", "gre", overhead=24)], masquerade=["tcp 80"])
     with pytest.raises(program.Problem, match=r"tunnel\.checksum: lvs-gre takes packets with at 198\.51\.100\.21"):
         program.converge(without)
     assert seen() == before

@@ -68,12 +68,14 @@ def test_all_servers_answer_under_lc_and_see_the_client() -> None:
 
 
 def test_replies_leave_through_the_director_and_management_as_before() -> None:
-    client, neighbour, management = do(
+    service, ssh = (f"from {SERVERS['web1']} ipproto tcp sport {port} dport 40000" for port in (80, 22))
+    client, neighbour, other, management = do(
         "web1",
-        f"ip -o route get {CLIENT} from {SERVERS['web1']}; ip -o route get {SERVERS['web2']} from {SERVERS['web1']};"
-        " ip -o route show default",
+        f"ip -o route get {CLIENT} {service}; ip -o route get {SERVERS['web2']} {service};"
+        f" ip -o route get 203.0.113.9 {ssh}; ip -o route show default",
     ).splitlines()
     assert "via 198.51.100.11 dev back" in client
+    assert "dev mgmt" in other
     assert "via" not in neighbour
     assert "dev back" in neighbour
     assert "dev mgmt" in management
@@ -114,19 +116,27 @@ def test_a_second_run_repairs_what_others_changed_by_the_fewest_steps() -> None:
         # Root reads both at boot.
         " && chmod 666 /etc/modprobe.d/lvs.ipvs.conf && chown nobody /etc/sysctl.d/90-lvs.ipvs.conf",
     )
-    do("web2", f"ip rule del from {SERVERS['web2']} && ip route add 203.0.113.0/24 dev back table 4780")
+    program = "/usr/local/sbin/lvs-ipvs-real-server"
+    do(
+        "web2",
+        f"ip rule del from {SERVERS['web2']} sport 80 && ip route add 203.0.113.0/24 dev back table 4780 && chmod 777 {program}",
+    )
     checked = site(with_scheduler("rr"), check=True)
     run = site(with_scheduler("rr"))
     for director, number in (("lb1", 2), ("lb2", 1)):
         assert checked.steps(director) == run.steps(director)
         assert len(run.steps(director)) == number, run.steps(director)
-    assert checked.changed() == run.changed() == {"lb1": 5, "lb2": 1, "web2": 1}
+    assert checked.changed() == run.changed() == {"lb1": 5, "lb2": 1, "web2": 2}
     files = "/etc/modprobe.d/lvs.ipvs.conf /etc/sysctl.d/90-lvs.ipvs.conf"
     assert do("lb1", f"stat --format='%a %U:%G' {files}").splitlines() == ["644 root:root"] * 2
     # What others made stays.
     others = ["-A -t 192.0.2.99:99 -s wrr", "-a -t 192.0.2.99:99 -r 198.51.100.99:99 -m -w 1"]
     assert ipvsadm("lb1") == sorted([*table("rr"), *others])
-    assert "203.0.113.0/24" in do("web2", "ip route show table 4780; ip route flush table 4780 to root 203.0.113.0/24")
+    left = do(
+        "web2", f"ip route show table 4780; stat -c %a {program}; ip route flush table 4780 to root 203.0.113.0/24"
+    )
+    assert "203.0.113.0/24" in left
+    assert left.endswith("755\n")
     do("lb1", "ipvsadm -D -t 192.0.2.99:99")
     assert requests_through("client", VIP, 30) == {"web1": 10, "web2": 10, "web3": 10}
 
@@ -177,7 +187,7 @@ def test_the_unit_makes_the_network_at_boot_and_drops_nothing() -> None:
     assert web1.service("lvs-ipvs-real-server").is_enabled
     do(
         "web1",
-        f"ip rule del from {SERVERS['web1']} && ip route flush table 4780 && systemctl restart lvs-ipvs-real-server",
+        "ip rule flush protocol 76 && ip route flush table 4780 && systemctl restart lvs-ipvs-real-server",
     )
     assert requests_through("client", VIP, 3) == {"web1": 1, "web2": 1, "web3": 1}
     # Neither a stop nor a start touches what is right.

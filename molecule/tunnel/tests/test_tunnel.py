@@ -159,10 +159,14 @@ def test_rules_come_back_when_the_firewall_of_the_host_forgets_them() -> None:
     told = do(
         "web1",
         f"systemctl start nftables; systemctl restart nftables; {unit}; nft list tables;"
+        # The unit follows by a job of its own.
+        " echo reloaded; systemctl reload nftables; timeout 60 sh -c 'until nft list table inet lvs_ipvs_real_server; do sleep 0.2;"
+        " done' >/dev/null 2>&1; nft list tables;"
         f" systemctl stop nftables; nft list tables; echo stopped; {unit}; nft list tables",
     )
     table = "table inet lvs_ipvs_real_server"
-    assert told.splitlines() == ["table inet filter", table, "stopped", table]
+    both = ["table inet filter", table]
+    assert told.splitlines() == [*both, "reloaded", *both, "stopped", table]
 
 
 BY = {"masquerade": "-m", "direct": "-g", "tunnel": "-i"}
@@ -209,7 +213,7 @@ def test_one_word_changes_the_method_and_leaves_nothing_of_the_former(method: st
     assert (
         do("web1", "sysctl -n net.ipv4.conf.all.arp_ignore net.ipv4.conf.back.rp_filter").split()
         == {
-            "masquerade": ["0", "0"],
+            "masquerade": ["0", "2"],
             "direct": ["1", "2"],
             "tunnel": ["1", "0"],
         }[method]

@@ -3,9 +3,10 @@
 """The network of a real server, made as its configuration says; run by the role and at each boot.
 
 masquerade: replies must leave through the director, whatever the host's default route is. Packets *from*
-the address the directors know are routed by a table of their own, which holds the network of that address
-and a default route to the director. A client on another network of the host is answered through the
-director too, for the director alone knows the virtual address to put back.
+the address and ports the directors know are routed by a table of their own, which holds the network of that
+address and a default route to the director. A client on another network of the host is answered through the
+director too, for the director alone knows the virtual address to put back. What else the address is for, such
+as management, keeps its way; where there is none, the director is one.
 
 direct: packets arrive as the client sent them, so the host has the virtual addresses, on a dummy interface.
 It must not tell its link of them, and it never does: ARP is told so before the first address is there, and for
@@ -45,6 +46,9 @@ Words = dict[str, t.Any]
 SYSCTLS = Path("/proc/sys")
 MODULES = Path("/sys/module")
 FILE = Path("/run/lvs-ipvs-real-server.json")
+LOCKS = Path("/run/lvs-ipvs-real-server")
+#: How long another run may take, in seconds.
+PATIENCE = 120
 TABLE = "inet lvs_ipvs_real_server"
 #: Protocol numbers of IP within IP: IPv4, IPv6 and GRE.
 IPV4, IPV6, GRE = 4, 41, 47
@@ -53,6 +57,12 @@ CARRIES = {"ipip": (IPV4,), "sit": (IPV6,), "ip6tnl": (IPV4, IPV6), "gre": (GRE,
 MODULE = {"ipip": "ipip", "sit": "sit", "ip6tnl": "ip6_tunnel", "gre": "ip_gre", "ip6gre": "ip6_gre", "dummy": "dummy"}
 #: Headers of IP and TCP without options, in bytes, by the version of IP.
 HEADERS = {4: 40, 6: 60}
+#: Those that have ports.
+NUMBERS = {"tcp": 6, "udp": 17, "sctp": 132}
+#: What says that a packet did not arrive, by the version of IP: of ICMP, rules take type and code for the number of a port.
+UNREACHABLE = {4: "ipproto 1 dport 768-1023", 6: "ipproto 58 dport 256-511"}
+#: The priority of rules that come after all tables of the host.
+LAST = 32768
 #: The scope of link-local addresses, as ip-address(8) numbers it.
 SCOPE_LINK = "253"
 
@@ -99,9 +109,12 @@ class Rule(t.NamedTuple):
     priority: int
     source: str
     table: int
+    #: Which packets of those; empty for all.
+    only: str = ""
 
     def __str__(self) -> str:
-        return f"priority {self.priority} from {self.source} table {self.table}"
+        only = f" {self.only}" if self.only else ""
+        return f"priority {self.priority} from {self.source}{only} table {self.table}"
 
 
 def wanted(masquerade: Words, links: list[Words]) -> tuple[list[Route], list[Rule]]:
@@ -111,14 +124,14 @@ def wanted(masquerade: Words, links: list[Words]) -> tuple[list[Route], list[Rul
     routes: list[Route] = []
     rules: list[Rule] = []
     devices: list[str] = []
-    for address in masquerade["addresses"]:
+    for address, ports in masquerade["addresses"].items():
         link = place(address, links)
         length = next(info["prefixlen"] for info in link["addr_info"] if info.get("local") == address)
         network = ipaddress.ip_network(f"{address}/{length}", strict=False)
         if gateway == address:
             raise Problem(f"{_gateway(gateway)} is this host's own address")
         routes.append(Route(table, str(network), link["ifname"]))
-        rules.append(Rule(masquerade["priority"], address, table))
+        rules += choose(address, ports, table, masquerade["priority"])
         if ipaddress.ip_address(gateway) in network:
             devices.append(link["ifname"])
     if not routes:
@@ -126,6 +139,22 @@ def wanted(masquerade: Words, links: list[Words]) -> tuple[list[Route], list[Rul
     if not devices:
         raise Problem(f"{_gateway(gateway)} is not on the network of {' or '.join(masquerade['addresses'])}")
     return [*dict.fromkeys(routes), Route(table, "default", devices[0], gateway)], rules
+
+
+def choose(address: str, ports: list[str], table: int, priority: int) -> list[Rule]:
+    """The rules of an address. The kernel looks for what a rule to delete says, so no two kinds have the same priority."""
+    if everything(ports):
+        return [Rule(priority, address, table)]
+    replies = [f"ipproto {NUMBERS[protocol]} sport {span}" for protocol, span in map(str.split, ports)]
+    return [
+        *(Rule(priority + 1, address, table, only) for only in [*replies, UNREACHABLE[version(address)]]),
+        Rule(LAST, address, table),
+    ]
+
+
+def everything(ports: list[str]) -> bool:
+    """Whether all that leaves from an address leaves through the director. No rule can name the last port."""
+    return not ports or any(span.endswith((" 65535", "-65535")) for span in ports)
 
 
 def _gateway(address: str) -> str:
@@ -141,10 +170,21 @@ def parse_routes(told: list[Words]) -> list[Route]:
 def parse_rules(told: list[Words], protocol: int) -> list[Rule]:
     """Our rules among those that ``ip -j -N rule`` tells."""
     return [
-        Rule(rule["priority"], rule["src"], int(rule["table"]))
+        Rule(rule["priority"], rule["src"], int(rule["table"]), _only_of(rule))
         for rule in told
         if str(rule.get("protocol")) == str(protocol)
     ]
+
+
+def _only_of(rule: Words) -> str:
+    # Such as ipproto-6, and a number or the two ends of a span.
+    words = [f"ipproto {rule['ipproto'].rpartition('-')[2]}"] if "ipproto" in rule else []
+    for port in ("sport", "dport"):
+        if port in rule:
+            words.append(f"{port} {rule[port]}")
+        elif f"{port}_start" in rule:
+            words.append(f"{port} {rule[f'{port}_start']}-{rule[f'{port}_end']}")
+    return " ".join(words)
 
 
 def plan_routes(
@@ -154,7 +194,12 @@ def plan_routes(
     routes, rules = have
     # ``replace`` puts a route in the place of that to the same destination.
     places = {(route.table, route.destination) for route in want[0]}
-    steps.make += [f"{ip} route replace {route} proto {protocol}" for route in want[0] if route not in routes]
+    gateways = {route.table for route in routes if route.destination == "default"}
+    for route in want[0]:
+        if route not in routes:
+            # Connections go by the gateway that there is, until the directors have changed theirs.
+            later = route.destination == "default" and route.table in gateways
+            (steps.take if later else steps.make).append(f"{ip} route replace {route} proto {protocol}")
     steps.make += [f"{ip} rule add {rule} protocol {protocol}" for rule in want[1] if rule not in rules]
     steps.take += [f"{ip} rule del {rule} protocol {protocol}" for rule in rules if rule not in want[1]]
     steps.take += [
@@ -361,7 +406,11 @@ def reverse_path(device: str) -> int:
 
 
 def plan_sysctls(
-    services: list[Words], links: list[Words], ours: dict[str, list[int]], steps: Steps
+    services: list[Words],
+    masqueraded: dict[str, list[str]],
+    links: list[Words],
+    ours: dict[str, list[int]],
+    steps: Steps,
 ) -> dict[str, list[int]]:
     """Those of the host; what is ours then."""
     # Of ``all`` and an interface's own, the greater is in force for ARP.
@@ -370,14 +419,18 @@ def plan_sysctls(
         least = {}
     wrong = {path: value for path, value in least.items() if setting(path) < value}
     needed = set(least)
-    for service in services:
-        if service["family"] == "ipv4" and not service["tunnel"]:
-            # Replies may leave by another interface than the director's packets came by.
-            device = place(service["server_address"], links)["ifname"]
-            path = f"net/ipv4/conf/{device}/rp_filter"
-            needed.add(path)
-            if reverse_path(device) == 1:
-                wrong[path] = 2
+    # Replies may leave by another interface than the director's packets came by; of those to masquerade, what answers
+    # fragments and ICMP, which have no ports.
+    ends = [
+        *(service["server_address"] for service in services if service["family"] == "ipv4" and not service["tunnel"]),
+        *(address for address, ports in masqueraded.items() if not everything(ports)),
+    ]
+    for address in ends:
+        device = place(address, links)["ifname"]
+        path = f"net/ipv4/conf/{device}/rp_filter"
+        needed.add(path)
+        if reverse_path(device) == 1:
+            wrong[path] = 2
     steps.make += [f"sysctl --write {path}={value}" for path, value in wrong.items()]
     for path, (before, after) in ours.items():
         # What another has set meanwhile is not ours any more.
@@ -404,10 +457,13 @@ def firewall(services: list[Words], links: list[Words], mtu: int) -> str:
             sizes[address] = min(size, sizes.get(address, size))
     if not arriving:
         return ""
+    alike: dict[tuple[str, int], list[str]] = {}
+    for address, size in sizes.items():
+        alike.setdefault((_ip(address), size), []).append(address)
     leaving = [
         # The kernel never makes the size greater by this.
-        f"{_ip(address)} saddr {address} tcp flags & (syn | ack) == (syn | ack) tcp option maxseg size set {size};"
-        for address, size in sizes.items()
+        f"{ip} saddr {{ {', '.join(addresses)} }} tcp flags & (syn | ack) == (syn | ack) tcp option maxseg size set {size};"
+        for (ip, size), addresses in alike.items()
     ]
     return " ".join(
         [
@@ -496,13 +552,14 @@ def plan_firewall(rules: str, steps: Steps) -> None:
     """In one change, and in another when the devices are off: until then directors may send as they did."""
     have = run(["nft", "list", "table", *TABLE.split()]).stdout
     # How nft tells the rules depends on its version: it says so itself, where nothing else is.
-    show = f'nft "$1" && nft list table {TABLE}'
+    show = f"nft -f - && nft list table {TABLE}"
     if not rules:
         steps.take += [f"nft delete table {TABLE}"] if have else []
         return
-    shown = run(["unshare", "--net", "sh", "-c", show, "-", rules])
-    if shown.stderr.startswith("Error: "):
-        raise Problem(f"forwarding: tunnel needs rules that nft does not take here: {_first(shown.stderr)}")
+    shown = run(["unshare", "--net", "sh", "-c", show], input=rules)
+    refused = re.search("Error: .*", shown.stderr)
+    if refused:
+        raise Problem(f"forwarding: tunnel needs rules that nft does not take here: {refused[0]}")
     # Without nft there are no rules yet: its package comes first.
     want = shown.stdout
     if have != want or not want:
@@ -579,14 +636,12 @@ def apply(steps: list[str]) -> None:
                 (SYSCTLS / path).write_text(value, encoding="ascii")
         else:
             for command in commands:
-                ran = run(shlex.split(command))
-                ran.stderr = _first(ran.stderr)
+                words = shlex.split(command)
+                # Rules may be more than one argument of a command can hold.
+                ran = run(["nft", "-f", "-"], input=" ".join(words[1:])) if tool == "nft" else run(words)
+                # Of one mistake nft tells at many places of one line.
+                ran.stderr = ran.stderr.strip().partition("\n")[0]
                 _succeed(ran, command)
-
-
-def _first(told: str) -> str:
-    """What nft says of one mistake at many places of one line."""
-    return told.strip().partition("\n")[0]
 
 
 def _settle() -> None:
@@ -602,13 +657,22 @@ def _succeed(ran: subprocess.CompletedProcess[str], what: str) -> None:
 @contextlib.contextmanager
 def alone() -> t.Iterator[None]:
     """Two runs at once would both add what both found missing; behind the other, one finds it there."""
-    # A folder, so that no file is left behind.
-    folder = os.open(FILE.parent, os.O_RDONLY)
+    # To lock a file it only has to be opened, which nobody else is to do.
+    LOCKS.mkdir(mode=0o700, exist_ok=True)
+    lock = os.open(LOCKS / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        fcntl.flock(folder, fcntl.LOCK_EX)
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    raise Problem(f"another run has kept {LOCKS}/lock for {PATIENCE} seconds") from None
+            time.sleep(0.1)
         yield
     finally:
-        os.close(folder)
+        os.close(lock)
 
 
 def converge(configuration: Words, check: bool = False, keep: bool = False) -> list[str]:
@@ -625,8 +689,10 @@ def converge(configuration: Words, check: bool = False, keep: bool = False) -> l
     ]
     # In the order in which they are made. They are taken off in the other.
     sysctls, rules, gue, devices, routes = parts = [Steps() for dummy in range(5)]
+    masqueraded = configuration["masquerade"]["ipv4"]["addresses"]
     want = State(
-        plan_sysctls(services, others, have.sysctls, sysctls), plan_ports(by_port(services), ports, have.ports, gue)
+        plan_sysctls(services, masqueraded, others, have.sysctls, sysctls),
+        plan_ports(by_port(services), ports, have.ports, gue),
     )
     plan_firewall(firewall(services, others, configuration["mtu"]), rules)
     plan_devices(by_device(services), parse_devices(links, mark), mark, devices)

@@ -184,6 +184,55 @@ def test_who_serves_nothing_gets_nothing() -> None:
     assert _cluster.real_server_services(read(WEB), "database", GROUPS, HOSTVARS) == []
 
 
+OPTIONS = {"gateway": "", "gateway6": "2001:db8:b::1", "route_table": "4780", "rule_priority": 4780, "tunnel_mtu": 0}
+
+
+def test_the_program_of_a_real_server_reads_everything_once() -> None:
+    def others(name: str, number: int, forwarding: str, **more: t.Any) -> dict[str, t.Any]:
+        members = [{"group": "web", "forwarding": forwarding, **more}]
+        return web(name=name, address=f"192.0.2.{number}", real_servers=members)
+
+    cluster = read(
+        *(
+            web(name=f"port {port}", port=port, real_servers=[{"group": "web", "port": server}])
+            for port, server in ((80, 8001), (81, 8000), (82, 8002), (83, 8002), (84, 9000))
+        ),
+        web(name="dns", protocol="udp", port=53),
+        others("direct", 11, "direct"),
+        others("direct too", 12, "direct"),
+        others("tunnel", 13, "tunnel"),
+        others("other tunnel", 13, "tunnel", tunnel={"type": "gre"}) | {"port": 81},
+        others("tunnel too", 14, "tunnel"),
+        others("the same", 14, "tunnel") | {"port": 81},
+    )
+    serves = _cluster.real_server_services(cluster, "web1", GROUPS, HOSTVARS)
+    told = _cluster.real_server_configuration(serves, OPTIONS)
+    assert told["masquerade"] == {
+        "ipv4": {
+            "addresses": {"198.51.100.21": ["tcp 8000-8002", "tcp 9000", "udp 53"]},
+            "gateway": "198.51.100.11",
+            "table": 4780,
+            "priority": 4780,
+        },
+        "ipv6": {"addresses": {}, "gateway": "2001:db8:b::1", "table": 4780, "priority": 4780},
+    }
+    assert [(part["name"], part["addresses"]) for part in told["direct"]] == [("direct", ["192.0.2.11", "192.0.2.12"])]
+    assert [(part["name"], part["addresses"], part["tunnel"]["type"]) for part in told["tunnel"]] == [
+        ("tunnel", ["192.0.2.13", "192.0.2.14"], "ipip"),
+        ("other tunnel", ["192.0.2.13"], "gre"),
+    ]
+    assert told["tunnel"][0]["directors"] == ["198.51.100.11", "198.51.100.12"]
+
+
+@pytest.mark.parametrize("service", [{"port": 0, "persistence_timeout": 60}, {"fwmark": 7}])
+def test_every_port_of_a_real_server_is_said_by_none(service: dict[str, t.Any]) -> None:
+    every = {"name": "every", "real_servers": [{"group": "web"}], "scheduler": "rr", **service}
+    every |= {} if "fwmark" in service else {"protocol": "tcp", "address": "192.0.2.11"}
+    serves = _cluster.real_server_services(read(WEB, every), "web1", GROUPS, HOSTVARS)
+    told = _cluster.real_server_configuration(serves, OPTIONS)
+    assert told["masquerade"]["ipv4"]["addresses"] == {"198.51.100.21": []}
+
+
 def test_health_checked_services_are_served_like_the_others() -> None:
     cluster = read(web(health_check={"tcp": {}}))
     assert len(_cluster.real_server_services(cluster, "web1", GROUPS, HOSTVARS)) == 1

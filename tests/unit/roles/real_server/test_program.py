@@ -19,7 +19,12 @@ program = importlib.util.module_from_spec(SPEC)
 SPEC.loader.exec_module(program)
 
 Route, Rule = program.Route, program.Rule
-MASQUERADE = {"addresses": ["198.51.100.21"], "gateway": "198.51.100.11", "table": 4780, "priority": 4700}
+MASQUERADE = {
+    "addresses": {"198.51.100.21": ["tcp 80", "udp 5000-5009"]},
+    "gateway": "198.51.100.11",
+    "table": 4780,
+    "priority": 4700,
+}
 LINKS: list[dict[str, t.Any]] = [
     {"ifname": "lo", "addr_info": [{"local": "127.0.0.1", "prefixlen": 8}]},
     {"ifname": "front", "addr_info": [{"local": "192.0.2.21", "prefixlen": 24}]},
@@ -34,7 +39,14 @@ LINKS: list[dict[str, t.Any]] = [
 ]
 ROUTES = [Route(4780, "198.51.100.0/24", "back"), Route(4780, "default", "back", "198.51.100.11")]
 GATEWAY = "real_server_gateway, lvs_gateway or the director's address: "
-RULES = [Rule(4700, "198.51.100.21", 4780)]
+RULES = [
+    *(
+        Rule(4701, "198.51.100.21", 4780, only)
+        for only in ("ipproto 6 sport 80", "ipproto 17 sport 5000-5009", "ipproto 1 dport 768-1023")
+    ),
+    Rule(32768, "198.51.100.21", 4780),
+]
+WHOLE = [Rule(4700, "198.51.100.21", 4780)]
 
 
 def test_the_table_holds_the_network_of_the_address_and_the_way_to_the_director_only() -> None:
@@ -43,15 +55,25 @@ def test_the_table_holds_the_network_of_the_address_and_the_way_to_the_director_
 
 def test_two_addresses_share_the_routes() -> None:
     links = [*LINKS, {"ifname": "other", "addr_info": [{"local": "203.0.113.5", "prefixlen": 25}]}]
-    routes, rules = program.wanted({**MASQUERADE, "addresses": ["203.0.113.5", "198.51.100.21"]}, links)
+    routes, rules = program.wanted({**MASQUERADE, "addresses": {"203.0.113.5": [], "198.51.100.21": []}}, links)
     assert routes == [Route(4780, "203.0.113.0/25", "other"), *ROUTES]
     assert [rule.source for rule in rules] == ["203.0.113.5", "198.51.100.21"]
+
+
+@pytest.mark.parametrize("ports", [[], ["tcp 80", "tcp 65535"], ["sctp 65000-65535"]])
+def test_a_service_of_every_port_takes_the_whole_address_and_so_does_the_port_that_no_rule_can_name(
+    ports: list[str],
+) -> None:
+    assert program.wanted({**MASQUERADE, "addresses": {"198.51.100.21": ports}}, LINKS) == (ROUTES, WHOLE)
 
 
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        ({"addresses": ["198.51.100.99"]}, "lvs_address or lvs_address6: no interface of this host has 198.51.100.99"),
+        (
+            {"addresses": {"198.51.100.99": []}},
+            "lvs_address or lvs_address6: no interface of this host has 198.51.100.99",
+        ),
         ({"gateway": "203.0.113.1"}, f"{GATEWAY}203.0.113.1 is not on the network of 198.51.100.21"),
         ({"gateway": "198.51.100.21"}, f"{GATEWAY}198.51.100.21 is this host's own address"),
     ],
@@ -72,7 +94,19 @@ def test_what_cannot_work_is_refused(change: dict[str, t.Any], problem: str) -> 
             [
                 "route replace 198.51.100.0/24 dev back table 4780 proto 76",
                 "route replace default via 198.51.100.11 dev back table 4780 proto 76",
-                "rule add priority 4700 from 198.51.100.21 table 4780 protocol 76",
+                "rule add priority 4701 from 198.51.100.21 ipproto 6 sport 80 table 4780 protocol 76",
+                "rule add priority 4701 from 198.51.100.21 ipproto 17 sport 5000-5009 table 4780 protocol 76",
+                "rule add priority 4701 from 198.51.100.21 ipproto 1 dport 768-1023 table 4780 protocol 76",
+                "rule add priority 32768 from 198.51.100.21 table 4780 protocol 76",
+            ],
+        ),
+        # As an earlier version of the role left it: what is new comes first.
+        (
+            ROUTES,
+            WHOLE,
+            [
+                *(f"rule add {rule} protocol 76" for rule in RULES),
+                "rule del priority 4700 from 198.51.100.21 table 4780 protocol 76",
             ],
         ),
         (
@@ -98,16 +132,29 @@ def test_only_what_differs_is_done_and_a_rule_never_points_to_an_incomplete_tabl
     assert planned.make + planned.take == [f"ip -4 {step}" for step in steps]
 
 
+def test_another_gateway_waits_with_what_is_taken_off_where_replies_go_by_one_already() -> None:
+    former = [ROUTES[0], Route(4780, "default", "back", "198.51.100.12")]
+    planned = program.Steps()
+    program.plan_routes((former, []), (ROUTES, RULES), 76, "ip -4", planned)
+    assert planned.take == ["ip -4 route replace default via 198.51.100.11 dev back table 4780 proto 76"]
+    assert planned.make == [f"ip -4 rule add {rule} protocol 76" for rule in RULES]
+
+
 def test_rules_of_others_are_not_ours() -> None:
+    ours = {"priority": 4701, "src": "198.51.100.21", "table": "4780", "protocol": "76"}
     told = [
         {"priority": 0, "src": "all", "table": "255"},
         {"priority": 4700, "src": "198.51.100.21", "table": "4780", "protocol": "76"},
         {"priority": 4701, "src": "198.51.100.21", "table": "4780", "protocol": "77"},
+        {**ours, "ipproto": "ipproto-6", "sport": 80},
+        {**ours, "ipproto": "ipproto-17", "sport_start": 5000, "sport_end": 5009},
+        {**ours, "ipproto": "ipproto-1", "dport_start": 768, "dport_end": 1023},
+        {**ours, "priority": 32768},
     ]
-    assert program.parse_rules(told, 76) == RULES
+    assert program.parse_rules(told, 76) == [*WHOLE, *RULES]
 
 
-MASQUERADE6 = {**MASQUERADE, "addresses": [], "gateway": ""}
+MASQUERADE6 = {**MASQUERADE, "addresses": {}, "gateway": ""}
 CONFIGURATION = {
     "mark": 76,
     "masquerade": {"ipv4": MASQUERADE, "ipv6": MASQUERADE6},
@@ -139,6 +186,7 @@ class FakeHost:
         monkeypatch.setattr(program, "SYSCTLS", folder / "sys")
         monkeypatch.setattr(program, "MODULES", folder / "modules")
         monkeypatch.setattr(program, "FILE", folder / "state.json")
+        monkeypatch.setattr(program, "LOCKS", folder / "locks")
         monkeypatch.setattr(program.subprocess, "run", self)
 
     def sysctl(self, name: str, value: int | None = None) -> int:
@@ -176,7 +224,9 @@ class FakeHost:
         elif command[:2] == ["nft", "list"]:
             code, told = (0, self.rules) if self.rules else (1, "")
         elif command[0] == "unshare":
-            code, told = (1, "") if self.fails.startswith("Error: ") else (0, shown(command[-1]))
+            code, told = (1, "") if "Error: " in self.fails else (0, shown(given["input"]))
+        elif command == ["nft", "-f", "-"]:
+            self.done.append(f"nft {given['input']}")
         elif command[0] != "udevadm":
             self.done.append(" ".join(command))
         return program.subprocess.CompletedProcess(command, code, told, self.fails)
@@ -207,7 +257,7 @@ def test_a_run_takes_its_steps_and_tells_them(
     file = tmp_path / "configuration.json"
     file.write_text(json.dumps(CONFIGURATION), encoding="utf-8")
     assert run(monkeypatch, str(file)) == 0
-    assert len(host.done) == 3
+    assert len(host.done) == len(ROUTES) + len(RULES)
     assert capsys.readouterr().out.splitlines() == host.done
 
 
@@ -221,12 +271,27 @@ def test_check_mode_tells_the_same_steps_and_takes_none(
     assert len(capsys.readouterr().out.splitlines()) == 7
 
 
+def test_a_run_waits_for_another_and_not_for_ever(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], host: FakeHost
+) -> None:
+    monkeypatch.setattr(program, "PATIENCE", 0.2)
+    with program.alone():
+        assert run(monkeypatch, json.dumps(CONFIGURATION)) == 1
+    assert capsys.readouterr().err == (
+        f"lvs-ipvs-real-server: another run has kept {host.folder}/locks/lock for 0.2 seconds\n"
+    )
+    assert host.done == []
+    # Who could open it could lock it.
+    assert (host.folder / "locks").stat().st_mode & 0o777 == 0o700
+    assert run(monkeypatch, json.dumps(CONFIGURATION)) == 0
+
+
 @pytest.mark.parametrize("wait", [0, 0.1])
 @pytest.mark.usefixtures("host")
 def test_a_problem_is_one_line_and_fails(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], wait: float
 ) -> None:
-    missing = {**CONFIGURATION, "masquerade": {"ipv4": {**MASQUERADE, "addresses": ["198.51.100.9"]}}}
+    missing = {**CONFIGURATION, "masquerade": {"ipv4": {**MASQUERADE, "addresses": {"198.51.100.9": []}}}}
     assert run(monkeypatch, "--wait", str(wait), json.dumps(missing)) == 1
     assert capsys.readouterr().err == (
         "lvs-ipvs-real-server: lvs_address or lvs_address6: no interface of this host has 198.51.100.9\n"
@@ -336,6 +401,16 @@ def test_a_strict_reverse_path_filter_becomes_loose_and_comes_back(
     assert host.sysctl("back/rp_filter") == there
 
 
+@pytest.mark.parametrize(("ports", "then"), [(["tcp 80"], 2), ([], 1)])
+def test_it_is_loose_for_what_answers_a_packet_without_ports(host: FakeHost, ports: list[str], then: int) -> None:
+    host.sysctl("back/rp_filter", 1)
+    wanted = {**MASQUERADE, "addresses": {"198.51.100.21": ports}}
+    program.converge(configuration(masquerade={"ipv4": wanted, "ipv6": MASQUERADE6}))
+    assert host.sysctl("back/rp_filter") == then
+    program.converge(configuration())
+    assert host.sysctl("back/rp_filter") == 1
+
+
 def test_sysctls_come_back_unless_another_has_set_them_since(host: FakeHost) -> None:
     program.converge(configuration(direct=[WEB]))
     assert (host.sysctl("all/arp_ignore"), host.sysctl("all/arp_announce")) == (1, 2)
@@ -440,7 +515,7 @@ NFT = (
     " ip daddr 198.51.100.21 meta l4proto 4 ip saddr != { 198.51.100.11, 198.51.100.12 } drop;"
     " ip daddr 198.51.100.21 udp dport 6080 ip saddr != { 198.51.100.11, 198.51.100.12 } drop;"
     " }; chain leaving { type filter hook output priority mangle; policy accept;"
-    " ip saddr 192.0.2.10 tcp flags & (syn | ack) == (syn | ack) tcp option maxseg size set 1428; }; }"
+    " ip saddr { 192.0.2.10 } tcp flags & (syn | ack) == (syn | ack) tcp option maxseg size set 1428; }; }"
 )
 
 
@@ -522,7 +597,7 @@ def test_rules_serve_the_old_way_and_the_new_until_the_directors_are_done(host: 
     ).replace(
         "chain leaving { type filter hook output priority mangle; policy accept;",
         "chain leaving { type filter hook output priority mangle; policy accept;"
-        " ip saddr 192.0.2.10 tcp flags & (syn | ack) == (syn | ack) tcp option maxseg size set 1440;",
+        " ip saddr { 192.0.2.10 } tcp flags & (syn | ack) == (syn | ack) tcp option maxseg size set 1440;",
     )
     host.rules = shown(both[4:])
     host.done.clear()
@@ -539,7 +614,7 @@ def test_rules_serve_the_old_way_and_the_new_until_the_directors_are_done(host: 
 def test_the_smallest_room_of_an_address_is_told(host: FakeHost) -> None:
     wide, narrow = tunnel(WEB, "ipip"), tunnel({**WEB, "name": "other"}, "gre", 24)
     rules = program.firewall([wide, narrow], host.links, 0)
-    assert "ip saddr 192.0.2.10 tcp flags & (syn | ack) == (syn | ack) tcp option maxseg size set 1436;" in rules
+    assert "ip saddr { 192.0.2.10 } tcp flags & (syn | ack) == (syn | ack) tcp option maxseg size set 1436;" in rules
     assert rules.count("maxseg") == 1
     assert "size set 1320;" in program.firewall([tunnel(WEB6, "ipip", 20)], host.links, 1400)
 
@@ -563,7 +638,9 @@ def test_two_checksums_at_one_address_are_refused() -> None:
 
 
 def test_rules_that_the_kernel_cannot_have_are_told_before_the_first_change(host: FakeHost) -> None:
-    host.fails = "Error: Could not process rule: Operation not supported\ntable inet\n^^^^\nError: and so on\n"
+    host.fails = (
+        "/dev/stdin:1:7-9: Error: Could not process rule: Operation not supported\ntable inet\n^^^^\nError: and so on\n"
+    )
     with pytest.raises(
         program.Problem,
         match=r"^forwarding: tunnel needs rules that nft does not take here: Error: Could not process rule: Operation not supported$",
