@@ -19,7 +19,7 @@ all:
       - {name: web, protocol: tcp, address: 192.0.2.10, port: 80, real_servers: [{group: web}]}
     ansible_host: host.invalid
   children:
-    directors: {hosts: {lb1: {lvs_address: 198.51.100.11}, lb2: {lvs_address: 198.51.100.12}}}
+    directors: {hosts: {lb1: {lvs_address: 198.51.100.11}, lb2: {lvs_address: 198.51.100.12}, lb3: {lvs_address: 198.51.100.13, lvs_cluster: b}}}
     web: {hosts: {web1: {lvs_address: 198.51.100.21}, web2: {lvs_address: 198.51.100.22}}}
 """
 SERVING = {
@@ -37,6 +37,7 @@ SERVING = {
         ({"director_conn_tab_bits": 99}, "director_conn_tab_bits: 99 is neither 0 nor from 8 to 27"),
         ({"director_timeouts": {"tcp_fin": 3}}, "director_timeouts.tcp_fin. Supported parameters include: tcp, tcpfin, udp"),
         ({"director_vip_holder": "web1"}, 'director_vip_holder: host "web1" is not in the group "directors"'),
+        ({"director_vip_holder": "lb3"}, "or not of the cluster of web1, whose directors are lb1, lb2"),
         ({"lvs_services": [SERVING]}, "lb1 is a director and a real server, and by masquerade its replies would not leave by"),
     ],
 )  # fmt: skip
