@@ -44,16 +44,31 @@ SERVING = {
 def test_what_is_declared_wrong_is_refused_first(
     said: dict[str, Any], told: str, checkout: pathlib.Path, tmp_path: pathlib.Path
 ) -> None:
-    (tmp_path / "hosts.yml").write_text(INVENTORY)
+    # Whatever a run is to do.
+    for tags in ([], ["--tags", "keepalived_install"]):
+        output = site(checkout, tmp_path, "-e", json.dumps(said), *tags)
+        assert told in output
+        assert "unreachable=1" not in output
+
+
+@pytest.mark.parametrize(("tag", "host"), [("director_run", "lb2"), ("real_server_run", "web1")])
+def test_with_tags_there_are_hosts_to_go_to(
+    tag: str, host: str, checkout: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    output = site(checkout, tmp_path, "--tags", tag)
+    assert f"[{host}]: UNREACHABLE!" in output
+
+
+def site(checkout: pathlib.Path, folder: pathlib.Path, *arguments: str) -> str:
+    """What a run says that fails, in one line."""
+    (folder / "hosts.yml").write_text(INVENTORY)
     run = subprocess.run(
-        ["ansible-playbook", "-i", str(tmp_path / "hosts.yml"), "lvs.ipvs.site", "-e", json.dumps(said)],
+        ["ansible-playbook", "-i", str(folder / "hosts.yml"), "lvs.ipvs.site", *arguments],
         capture_output=True,
         text=True,
         check=False,
-        cwd=tmp_path,
+        cwd=folder,
         env={**os.environ, "ANSIBLE_CONFIG": str(checkout / "ansible.cfg"), "COLUMNS": "1000"},
     )
-    output = " ".join((run.stdout + run.stderr).split())
-    assert told in output.replace("''", "'").replace('\\"', '"')
     assert run.returncode
-    assert "unreachable=1" not in output
+    return " ".join((run.stdout + run.stderr).split()).replace("''", "'").replace('\\"', '"')
