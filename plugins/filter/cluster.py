@@ -42,6 +42,15 @@ def vips(declared: t.Any, groups: _cluster.Groups, hostvars: _cluster.HostVars) 
 
 
 @accept_lazy_markers
+def cluster_directors(host: str, groups: _cluster.Groups, hostvars: _cluster.HostVars) -> list[str]:
+    """The directors of a host's cluster."""
+    try:
+        return _cluster.directors(host, groups, hostvars)
+    except _cluster.ClusterError as error:
+        raise AnsibleFilterError(str(error)) from error
+
+
+@accept_lazy_markers
 def forwarding_methods(declared: t.Any, groups: _cluster.Groups, hostvars: _cluster.HostVars) -> dict[str, list[str]]:
     """The forwarding methods in use, by family."""
     return _cluster.forwarding_methods(_services(declared, groups, hostvars))
@@ -86,6 +95,7 @@ class FilterModule:
 
     def filters(self) -> dict[str, t.Callable[..., t.Any]]:
         return {
+            "cluster_directors": cluster_directors,
             "director_services": director_services,
             "forwarding_methods": forwarding_methods,
             "health_checked_services": health_checked_services,

@@ -26,12 +26,13 @@ def director_configuration(
     """What one director has to be, by the cluster, the options of its role and what it tells of itself."""
     try:
         cluster = _cluster.services(declared, groups, hostvars)
+        directors = _cluster.directors(host, groups, hostvars)
     except _cluster.ClusterError as error:
         raise AnsibleFilterError(str(error)) from error
     wishes = _director.Wishes(**{option: options[option] for option in _director.Wishes._fields})
     # Before ansible-core 2.19 a template that makes a number is text.
     wishes = wishes._replace(conn_tab_bits=int(wishes.conn_tab_bits))
-    return _director.director(cluster, host, groups, wishes, _director.parse_told(told))._asdict()
+    return _director.director(cluster, host, directors, wishes, _director.parse_told(told))._asdict()
 
 
 class FilterModule:

@@ -28,16 +28,15 @@ def _compared(
     mine = hostvars[host]
     keepalived = boolean("keepalived", keepalived)
     cluster = _cluster.services(declared, groups, hostvars)
-    directors = _parity.directors(host, groups, hostvars)
+    directors = _cluster.directors(host, groups, hostvars)
     moving = (_cluster.GATEWAY_VARIABLE, _parity.ADDRESSES_VARIABLE) if keepalived else ()
-    first = next(iter(groups.get(_cluster.DIRECTORS, ())), "")
     expected = _parity.Expected(
         cluster,
         directors,
         _parity.floating(cluster, {variable: mine.get(variable) for variable in moving}),
-        None if keepalived else first if vip_holder is None else vip_holder,
+        None if keepalived else next(iter(directors), "") if vip_holder is None else vip_holder,
         boolean("keepalived_sync", mine.get("keepalived_sync", True)),
-        [name for name in directors if _director.looping_services(cluster, name, groups)],
+        [name for name in directors if _director.looping_services(cluster, name, directors)],
     )
     return expected, {name: _parity.read(readings[name]) if readings.get(name) else None for name in directors}
 

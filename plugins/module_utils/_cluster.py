@@ -24,6 +24,8 @@ HostVars = t.Mapping[str, t.Mapping[str, t.Any]]
 
 VARIABLE = "lvs_services"
 DIRECTORS = "directors"
+#: Which of several clusters in one inventory a host is of.
+CLUSTER_VARIABLE = "lvs_cluster"
 
 #: What a service of the inventory may say that the table of a kernel does not hold.
 CLUSTER_OPTIONS = ("name", "health_check", "mark", "real_servers")
@@ -111,6 +113,25 @@ def floating_address(path: str, entry: t.Any) -> Floating:
     return Floating(address, _model.integer(path, length or full, 1, full), interface)
 
 
+def directors(host: str, groups: Groups, hostvars: HostVars) -> list[str]:
+    """The directors of a host's cluster, in the order of the inventory; all of them for a host that is of no director's."""
+    reader = _Reader(groups, hostvars)
+    found = reader.directors(host)
+    if reader.findings:
+        raise ClusterError(dict.fromkeys(reader.findings))
+    return found
+
+
+def strange_holder(holder: str, host: str, names: t.Sequence[str]) -> list[str]:
+    """What is wrong with the one that is to have the virtual addresses, as ``host`` sees it; "" is nobody."""
+    if not holder or holder in names:
+        return []
+    return [
+        f'director_vip_holder: host "{holder}" is not in the group "{DIRECTORS}", or not of the cluster of {host}, '
+        f"whose directors are {', '.join(names)}"
+    ]
+
+
 def services(declared: t.Any, groups: Groups, hostvars: HostVars) -> list[Service]:
     """The declared services, or ClusterError with everything that is wrong with them."""
     return _Reader(groups, hostvars).services(declared)
@@ -161,42 +182,48 @@ def real_server_services(
     vip_holder: str | None = None,
 ) -> list[Words]:
     """Each service that ``host`` serves, as its role sees it: the host's end and the directors' end."""
+    serving = [(service, member) for service in cluster for member in service.members if member.host == host]
+    if not serving:
+        return []
     reader = _Reader(groups, hostvars)
-    if vip_holder and vip_holder not in groups.get(DIRECTORS, ()):
-        raise ClusterError([f'director_vip_holder: host "{vip_holder}" is not in the group "{DIRECTORS}"'])
-    directors = [address for name in groups.get(DIRECTORS, ()) for address in reader.addresses(name)]
-    holder = next(iter(groups.get(DIRECTORS, ())), None) if vip_holder is None else vip_holder
+    names = reader.directors(host)
+    if len({str(reader.cluster(name)) for name in names}) > 1:
+        reader.findings.append(
+            f"host {host}: {CLUSTER_VARIABLE}: no director is of its cluster, and they are of several"
+        )
+    holder = next(iter(names), None) if vip_holder is None else vip_holder
+    reader.findings += strange_holder(holder or "", host, names)
+    if reader.findings:
+        raise ClusterError(dict.fromkeys(reader.findings))
+    addresses = [address for name in names for address in reader.addresses(name)]
     gateways = {_model.family_of(address): address for address in reversed(reader.addresses(holder) if holder else [])}
     gateways.update(reader.gateways(host))
     if reader.findings:
         raise ClusterError(dict.fromkeys(reader.findings))
     serves = []
-    for service in cluster:
-        for member in service.members:
-            if member.host != host:
-                continue
-            key, server = service.value.key, member.value
-            family = _model.family_of(server.key.address)
-            tunnel = None
-            if server.forwarding == "tunnel":
-                tunnel = {**server.tunnel._asdict(), "overhead": _model.tunnel_overhead(server)}
-            serves.append(
-                {
-                    "name": service.name,
-                    "family": key.family,
-                    "protocol": key.protocol,
-                    "address": key.address,
-                    "addresses": service.addresses,
-                    "port": key.port,
-                    "fwmark": key.fwmark,
-                    "forwarding": server.forwarding,
-                    "tunnel": tunnel,
-                    "server_address": server.key.address,
-                    "server_port": server.key.port,
-                    "directors": [address for address in directors if _model.family_of(address) == family],
-                    "gateway": gateways.get(family),
-                }
-            )
+    for service, member in serving:
+        key, server = service.value.key, member.value
+        family = _model.family_of(server.key.address)
+        tunnel = None
+        if server.forwarding == "tunnel":
+            tunnel = {**server.tunnel._asdict(), "overhead": _model.tunnel_overhead(server)}
+        serves.append(
+            {
+                "name": service.name,
+                "family": key.family,
+                "protocol": key.protocol,
+                "address": key.address,
+                "addresses": service.addresses,
+                "port": key.port,
+                "fwmark": key.fwmark,
+                "forwarding": server.forwarding,
+                "tunnel": tunnel,
+                "server_address": server.key.address,
+                "server_port": server.key.port,
+                "directors": [address for address in addresses if _model.family_of(address) == family],
+                "gateway": gateways.get(family),
+            }
+        )
     return serves
 
 
@@ -337,6 +364,8 @@ class _Reader:
         self.hostvars = hostvars
         self.findings: list[str] = []
         self._addresses: dict[str, tuple[list[str], list[str]]] = {}
+        # Ansible joins the variables of a host anew each time that it is asked for it.
+        self._told: dict[str, t.Mapping[str, t.Any]] = {}
 
     def services(self, declared: t.Any) -> list[Service]:
         if isinstance(declared, (str, bytes)) or not isinstance(declared, t.Sequence):
@@ -364,6 +393,15 @@ class _Reader:
             raise ClusterError(dict.fromkeys(self.findings))
         return found
 
+    def cluster(self, host: str) -> t.Any:
+        """The name of the host's cluster, or None."""
+        return self._variable(host, CLUSTER_VARIABLE, self.findings)
+
+    def directors(self, host: str) -> list[str]:
+        """The directors of the host's cluster."""
+        listed, mine = self.groups.get(DIRECTORS, ()), self.cluster(host)
+        return [name for name in listed if self.cluster(name) == mine] or list(listed)
+
     def addresses(self, host: str) -> list[str]:
         """The addresses of a host that the cluster needs."""
         addresses, findings = self._look_up_addresses(host)
@@ -372,7 +410,7 @@ class _Reader:
 
     def gateways(self, host: str) -> dict[str, str]:
         """The gateways that move between the directors, by family: as the host says, or else as the directors do."""
-        for name in (host, *self.groups.get(DIRECTORS, ())):
+        for name in (host, *self.directors(host)):
             told = self._variable(name, GATEWAY_VARIABLE, self.findings)
             if told is None:
                 continue
@@ -403,7 +441,9 @@ class _Reader:
 
     def _variable(self, host: str, variable: str, findings: list[str]) -> t.Any:
         try:
-            return _templated(self.hostvars[host].get(variable))
+            if host not in self._told:
+                self._told[host] = self.hostvars[host]
+            return _templated(self._told[host].get(variable))
         except Exception as error:  # pylint: disable=broad-except  # a template may raise anything
             findings.append(f"host {host}: {variable}: {error}")
             return None

@@ -136,10 +136,10 @@ class Director(t.NamedTuple):
 
 
 def director(
-    cluster: t.Sequence[_cluster.Service], host: str, groups: _cluster.Groups, wishes: Wishes, told: Told
+    cluster: t.Sequence[_cluster.Service], host: str, directors: t.Sequence[str], wishes: Wishes, told: Told
 ) -> Director:
-    """All of it."""
-    refused: list[str] = []
+    """All of it. ``directors``: those of the host's cluster."""
+    refused = _cluster.strange_holder(wishes.vip_holder, host, directors)
     if not told.ipvs:
         release = ".".join(map(str, told.kernel))
         refused.append(
@@ -160,7 +160,7 @@ def director(
         refused.append(f"director_conn_tab_bits: {wishes.conn_tab_bits} is neither 0 nor {bounds}")
     refused += _two_managers(cluster, host, wishes, told)
     refused += _unreachable(cluster, host, told)
-    refused += _both_ends(cluster, host, groups, wishes, told)
+    refused += _both_ends(cluster, host, directors, wishes, told)
     for service in cluster:
         protocols = {service.value.key.protocol, *(mark.protocol for mark in service.marks)}
         if "sctp" in protocols and _TCP in told.symbols and _SCTP not in told.symbols:
@@ -171,7 +171,7 @@ def director(
         for member in service.members
         if member.value.forwarding != "masquerade"
     )
-    wanted = sysctls(cluster, host, groups, wishes, told)
+    wanted = sysctls(cluster, host, directors, wishes, told)
     return Director(
         refused + _unknown(host, wishes, told),
         wanted,
@@ -189,7 +189,7 @@ def director(
 
 
 def sysctls(
-    cluster: t.Sequence[_cluster.Service], host: str, groups: _cluster.Groups, wishes: Wishes, told: Told
+    cluster: t.Sequence[_cluster.Service], host: str, directors: t.Sequence[str], wishes: Wishes, told: Told
 ) -> dict[str, t.Any]:
     """The sysctls that the cluster wants of this kernel, under those that the user wants."""
     methods = _cluster.forwarding_methods(cluster)
@@ -212,7 +212,7 @@ def sysctls(
     if any(service.value.persistence_timeout for service in cluster):
         # Weight 0 then means no new connections, also for clients that come again.
         ipvs["expire_quiescent_template"] = 1
-    if looping_services(cluster, host, groups):
+    if looping_services(cluster, host, directors):
         # What another director sends to this host is for its server, not for its table.
         ipvs["backup_only"] = 1
     wanted.update((f"net.ipv4.vs.{name}", value) for name, value in ipvs.items() if _has(told, name))
@@ -306,13 +306,13 @@ def _unreachable(cluster: t.Iterable[_cluster.Service], host: str, told: Told) -
 
 
 def looping_services(
-    cluster: t.Iterable[_cluster.Service], host: str, groups: _cluster.Groups
+    cluster: t.Iterable[_cluster.Service], host: str, directors: t.Sequence[str]
 ) -> list[_cluster.Service]:
     """The services that two directors could send to each other for ever, for they serve them as well.
 
     A masqueraded packet bears the real server's address, for which there is no service.
     """
-    if len(groups.get(_cluster.DIRECTORS, ())) < 2:
+    if len(directors) < 2:
         return []
     return [
         service
@@ -322,9 +322,9 @@ def looping_services(
 
 
 def _both_ends(
-    cluster: t.Iterable[_cluster.Service], host: str, groups: _cluster.Groups, wishes: Wishes, told: Told
+    cluster: t.Iterable[_cluster.Service], host: str, directors: t.Sequence[str], wishes: Wishes, told: Told
 ) -> list[str]:
-    if len(groups.get(_cluster.DIRECTORS, ())) > 1:
+    if len(directors) > 1:
         for service in cluster:
             for member in service.members:
                 if member.host == host and member.value.forwarding == "masquerade":
@@ -332,7 +332,7 @@ def _both_ends(
                         f"lvs_services ({service.name}).real_servers: {host} is a director and a real server, and by masquerade "
                         "its replies would not leave by the director that another one is: use direct or tunnel there"
                     ]
-    looping = looping_services(cluster, host, groups)
+    looping = looping_services(cluster, host, directors)
     if not looping:
         return []
     where = f"lvs_services ({looping[0].name}).real_servers: {host} is a director and a real server"

@@ -24,14 +24,12 @@ from ansible_collections.lvs.ipvs.plugins.module_utils import (
     _ipvsadm,
     _model,
 )
+from ansible_collections.lvs.ipvs.plugins.module_utils._cluster import CLUSTER_VARIABLE
 from ansible_collections.lvs.ipvs.plugins.module_utils._health_check import Block, Server
 from ansible_collections.lvs.ipvs.plugins.module_utils._model import InvalidValue
 
 #: The schedulers that keepalived's parser lets through (check_parser.c); others are the modules' to set.
 SCHEDULERS = ("rr", "wrr", "lc", "wlc", "lblc", "sh", "mh", "dh", "fo", "ovf", "lblcr", "sed", "nq", "twos")
-
-#: A host that has another name here is of another cluster, with instances and ids of its own.
-CLUSTER_VARIABLE = "lvs_cluster"
 
 Interfaces = t.Mapping[str, t.Sequence[str]]
 
@@ -205,7 +203,7 @@ class _Writer:
         daemon = self._sync_daemon(instances, sync_id) if self.options.sync and len(directors) > 1 else None
         # Whose table rests while it is a backup (see _director) must be told which it is; all others send and
         # receive all the time, so that a switch waits for no daemon and no daemon fails in a switch.
-        follows = daemon is not None and instances and _director.looping_services(self.cluster, self.host, self.groups)
+        follows = daemon is not None and instances and _director.looping_services(self.cluster, self.host, directors)
         sync = _sync_line(daemon, instances[0]) if daemon and follows else None
         restart = self._restart(sync)
         lines: list[t.Any] = [f"#start {restart}", self._global_defs(sync)]
@@ -274,8 +272,11 @@ class _Writer:
         if self.host not in listed:
             self.findings.append(f'groups: {self.host} is not in the group "{_cluster.DIRECTORS}"')
             return [self.host]
-        mine = self._variable(self.host, CLUSTER_VARIABLE)
-        directors = [name for name in listed if self._variable(name, CLUSTER_VARIABLE) == mine]
+        try:
+            directors = _cluster.directors(self.host, self.groups, self.hostvars)
+        except _cluster.ClusterError as error:
+            self.findings += error.findings
+            return [self.host]
         for name in directors:
             for option in _SHARED:
                 theirs = self._variable(name, f"keepalived_{option}")

@@ -26,7 +26,6 @@ from ansible_collections.lvs.ipvs.plugins.module_utils._model import (
     Table,
 )
 
-CLUSTER_VARIABLE = "lvs_cluster"
 ADDRESSES_VARIABLE = "keepalived_addresses"
 
 
@@ -95,12 +94,6 @@ def read(words: t.Mapping[str, t.Any]) -> Reading:
         words.get("keepalived") or "",
         frozenset(_proof.parse_failures(words.get("unanswered") or [])),
     )
-
-
-def directors(host: str, groups: _cluster.Groups, hostvars: _cluster.HostVars) -> list[str]:
-    """The directors of the same cluster."""
-    cluster = hostvars[host].get(CLUSTER_VARIABLE)
-    return [name for name in groups.get(_cluster.DIRECTORS, ()) if hostvars[name].get(CLUSTER_VARIABLE) == cluster]
 
 
 def floating(cluster: t.Iterable[_cluster.Service], further: t.Mapping[str, t.Any]) -> list[str]:

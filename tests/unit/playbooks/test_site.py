@@ -19,7 +19,7 @@ all:
       - {name: web, protocol: tcp, address: 192.0.2.10, port: 80, real_servers: [{group: web}]}
     ansible_host: host.invalid
   children:
-    directors: {hosts: {lb1: {lvs_address: 198.51.100.11}, lb2: {lvs_address: 198.51.100.12}}}
+    directors: {hosts: {lb1: {lvs_address: 198.51.100.11}, lb2: {lvs_address: 198.51.100.12}, lb3: {lvs_address: 198.51.100.13, lvs_cluster: b}}}
     web: {hosts: {web1: {lvs_address: 198.51.100.21}, web2: {lvs_address: 198.51.100.22}}}
 """
 SERVING = {
@@ -37,22 +37,38 @@ SERVING = {
         ({"director_conn_tab_bits": 99}, "director_conn_tab_bits: 99 is neither 0 nor from 8 to 27"),
         ({"director_timeouts": {"tcp_fin": 3}}, "director_timeouts.tcp_fin. Supported parameters include: tcp, tcpfin, udp"),
         ({"director_vip_holder": "web1"}, 'director_vip_holder: host "web1" is not in the group "directors"'),
+        ({"director_vip_holder": "lb3"}, "or not of the cluster of web1, whose directors are lb1, lb2"),
         ({"lvs_services": [SERVING]}, "lb1 is a director and a real server, and by masquerade its replies would not leave by"),
     ],
 )  # fmt: skip
 def test_what_is_declared_wrong_is_refused_first(
     said: dict[str, Any], told: str, checkout: pathlib.Path, tmp_path: pathlib.Path
 ) -> None:
-    (tmp_path / "hosts.yml").write_text(INVENTORY)
+    # Whatever a run is to do.
+    for tags in ([], ["--tags", "keepalived_install"]):
+        output = site(checkout, tmp_path, "-e", json.dumps(said), *tags)
+        assert told in output
+        assert "unreachable=1" not in output
+
+
+@pytest.mark.parametrize(("tag", "host"), [("director_run", "lb2"), ("real_server_run", "web1")])
+def test_with_tags_there_are_hosts_to_go_to(
+    tag: str, host: str, checkout: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    output = site(checkout, tmp_path, "--tags", tag)
+    assert f"[{host}]: UNREACHABLE!" in output
+
+
+def site(checkout: pathlib.Path, folder: pathlib.Path, *arguments: str) -> str:
+    """What a run says that fails, in one line."""
+    (folder / "hosts.yml").write_text(INVENTORY)
     run = subprocess.run(
-        ["ansible-playbook", "-i", str(tmp_path / "hosts.yml"), "lvs.ipvs.site", "-e", json.dumps(said)],
+        ["ansible-playbook", "-i", str(folder / "hosts.yml"), "lvs.ipvs.site", *arguments],
         capture_output=True,
         text=True,
         check=False,
-        cwd=tmp_path,
+        cwd=folder,
         env={**os.environ, "ANSIBLE_CONFIG": str(checkout / "ansible.cfg"), "COLUMNS": "1000"},
     )
-    output = " ".join((run.stdout + run.stderr).split())
-    assert told in output.replace("''", "'").replace('\\"', '"')
     assert run.returncode
-    assert "unreachable=1" not in output
+    return " ".join((run.stdout + run.stderr).split()).replace("''", "'").replace('\\"', '"')

@@ -83,6 +83,7 @@ def test_playbooks_reach_all_filters_and_hosts_outside_the_limit(tmp_path: Path)
     parts.append(
         "'served': lvs_services | lvs.ipvs.real_server_services(inventory_hostname, groups, hostvars, vip_holder='lb2')"
     )
+    parts.append("'directors': inventory_hostname | lvs.ipvs.cluster_directors(groups, hostvars)")
     parts.append("'named': lvs_services | lvs.ipvs.named_real_servers('web2', groups, hostvars)")
     good, answer = ask(tmp_path, INVENTORY, "{" + ", ".join(parts) + "}")
     assert good
@@ -95,6 +96,7 @@ def test_playbooks_reach_all_filters_and_hosts_outside_the_limit(tmp_path: Path)
     assert [(service["name"], service["real_servers"]) for service in answer["health_checked_services"]] == [
         ("tls", servers)
     ]
+    assert answer["directors"] == ["lb1", "lb2"]
     checked = answer["named"].pop("health_checked")
     assert answer["named"] == {"hosts": ["web2"], "addresses": ["198.51.100.22"]}
     assert [[server["address"] for server in service["real_servers"]] for service in checked] == [["198.51.100.22"]]
@@ -113,7 +115,7 @@ def test_a_wrong_inventory_is_one_clear_error_of_the_play(tmp_path: Path) -> Non
 
 
 # What reads the answer of another filter is not handed a declaration.
-@pytest.mark.parametrize("name", sorted(FilterModule().filters().keys() - {"real_server_configuration"}))
+@pytest.mark.parametrize("name", sorted(FilterModule().filters().keys() - {"real_server_configuration", "cluster_directors"}))
 def test_each_filter_refuses_what_is_no_declaration(name: str) -> None:
     arguments: list[t.Any] = [{}, {}]
     if name in ("named_real_servers", "real_server_services"):

@@ -50,6 +50,20 @@ def test_the_role_gets_what_it_needs() -> None:
     }
 
 
+def test_a_director_of_another_cluster_is_no_holder_and_no_neighbour() -> None:
+    groups = {"all": ["lb1", "lb2"], "directors": ["lb1", "lb2"]}
+    hostvars = {**HOSTVARS, "lb2": {"lvs_address": "198.51.100.12", "lvs_cluster": "b"}}
+    service = {"protocol": "tcp", "address": "192.0.2.10", "port": 80, "real_servers": [{"address": "198.51.100.12"}]}
+    own, other = (
+        director_configuration([service], "lb2", groups, hostvars, {**OPTIONS, "vip_holder": holder}, [])["findings"]
+        for holder in ("lb2", "lb1")
+    )
+    assert own == []
+    assert other == [
+        'director_vip_holder: host "lb1" is not in the group "directors", or not of the cluster of lb2, whose directors are lb2'
+    ]
+
+
 def test_what_is_no_declaration_is_refused() -> None:
     with pytest.raises(AnsibleFilterError, match="lvs_services: must be a list of services"):
         director_configuration(None, "lb1", GROUPS, HOSTVARS, OPTIONS, [])

@@ -265,6 +265,65 @@ def test_a_holder_that_is_no_director_is_refused() -> None:
         _cluster.real_server_services(read(WEB), "web1", GROUPS, HOSTVARS, "web1")
 
 
+TWO_GROUPS = {"all": ["lb1", "lb2", "lb3", "web1", "web2"], "directors": ["lb1", "lb2", "lb3"], "web": ["web1", "web2"]}
+
+
+def two_clusters(*, web2: t.Any = "b") -> dict[str, dict[str, t.Any]]:
+    """lb1 and lb2 are of a cluster that has no name, lb3 is of another."""
+    return {
+        **HOSTVARS,
+        "lb3": {"lvs_address": "198.51.100.13", "lvs_cluster": "b"},
+        "web2": {**HOSTVARS["web2"], "lvs_cluster": web2},
+    }
+
+
+def test_a_host_has_the_directors_of_its_cluster() -> None:
+    names = {host: _cluster.directors(host, TWO_GROUPS, two_clusters()) for host in TWO_GROUPS["all"]}
+    assert names == {
+        **{host: ["lb1", "lb2"] for host in ("lb1", "lb2", "web1")},
+        **{host: ["lb3"] for host in ("lb3", "web2")},
+    }
+    # Where there is only one cluster, real servers need not say which.
+    named = {**HOSTVARS, **{name: {**HOSTVARS[name], "lvs_cluster": "a"} for name in ("lb1", "lb2")}}
+    assert _cluster.directors("web1", GROUPS, named) == ["lb1", "lb2"]
+    (service,) = _cluster.real_server_services(read(WEB), "web1", GROUPS, named)
+    assert service["gateway"] == "198.51.100.11"
+
+
+def test_a_real_server_answers_by_its_own_cluster_and_lets_in_no_other() -> None:
+    hostvars = two_clusters()
+    hostvars["lb1"] = {**hostvars["lb1"], "lvs_gateway": "198.51.100.1"}
+    cluster = read(WEB, groups=TWO_GROUPS, hostvars=hostvars)
+    (service,) = _cluster.real_server_services(cluster, "web2", TWO_GROUPS, hostvars)
+    assert (service["directors"], service["gateway"]) == (["198.51.100.13"], "198.51.100.13")
+    (service,) = _cluster.real_server_services(cluster, "web1", TWO_GROUPS, hostvars)
+    assert (service["directors"], service["gateway"]) == (["198.51.100.11", "198.51.100.12"], "198.51.100.1")
+
+
+def test_a_holder_of_another_cluster_is_refused() -> None:
+    hostvars = two_clusters()
+    cluster = read(WEB, groups=TWO_GROUPS, hostvars=hostvars)
+    message = (
+        'director_vip_holder: host "lb1" is not in the group "directors", '
+        "or not of the cluster of web2, whose directors are lb3"
+    )
+    with pytest.raises(_cluster.ClusterError) as error:
+        _cluster.real_server_services(cluster, "web2", TWO_GROUPS, hostvars, "lb1")
+    assert error.value.findings == (message,)
+
+
+def test_a_real_server_of_no_cluster_is_refused_where_there_are_several() -> None:
+    hostvars = two_clusters(web2="c")
+    cluster = read(WEB, groups=TWO_GROUPS, hostvars=hostvars)
+    with pytest.raises(
+        _cluster.ClusterError, match="host web2: lvs_cluster: no director is of its cluster, and they are"
+    ):
+        _cluster.real_server_services(cluster, "web2", TWO_GROUPS, hostvars)
+    # Who serves nothing need not say which.
+    nothing = read(web(real_servers=[]), groups=TWO_GROUPS, hostvars=hostvars)
+    assert _cluster.real_server_services(nothing, "web2", TWO_GROUPS, hostvars) == []
+
+
 @pytest.mark.parametrize(
     ("declared", "expected"),
     [

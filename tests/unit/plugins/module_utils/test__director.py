@@ -58,7 +58,9 @@ def director(
     **wishes: t.Any,
 ) -> _director.Director:
     cluster = _cluster.services(list(declared), groups or GROUPS, HOSTVARS)
-    return _director.director(cluster, host, groups or GROUPS, WISHES._replace(**wishes), _director.parse_told(lines))
+    return _director.director(
+        cluster, host, (groups or GROUPS)["directors"], WISHES._replace(**wishes), _director.parse_told(lines)
+    )
 
 
 def without(*settings: str) -> list[str]:

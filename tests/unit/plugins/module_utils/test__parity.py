@@ -296,8 +296,13 @@ def test_a_director_that_does_not_answer_is_a_finding_and_no_obstacle() -> None:
 
 def test_directors_of_another_cluster_are_not_compared() -> None:
     hostvars = {**HOSTVARS, "lb2": {**HOSTVARS["lb2"], "lvs_cluster": "other"}}
-    assert _parity.directors("lb1", GROUPS, hostvars) == ["lb1"]
-    assert _parity.directors("lb2", GROUPS, hostvars) == ["lb2"]
+    assert found({"lb1": right()["lb1"]}, hostvars=hostvars) == ["lb2: cannot be reached"]
+    # Each has the addresses of its own cluster, if its declaration does not say otherwise.
+    readings = right()
+    readings["lb1"].update(addresses=[VIP], sync_daemons=[])
+    assert found(readings, keepalived=False, hostvars=hostvars) == [
+        f"lb2: address {VIP}: is not here, lb2 is to have it",
+    ]
 
 
 def test_addresses_that_move_are_told_in_three_forms() -> None:
