@@ -115,7 +115,9 @@ def test_a_wrong_inventory_is_one_clear_error_of_the_play(tmp_path: Path) -> Non
 
 
 # What reads the answer of another filter is not handed a declaration.
-@pytest.mark.parametrize("name", sorted(FilterModule().filters().keys() - {"real_server_configuration", "cluster_directors"}))
+@pytest.mark.parametrize(
+    "name", sorted(FilterModule().filters().keys() - {"real_server_configuration", "cluster_directors"})
+)
 def test_each_filter_refuses_what_is_no_declaration(name: str) -> None:
     arguments: list[t.Any] = [{}, {}]
     if name in ("named_real_servers", "real_server_services"):

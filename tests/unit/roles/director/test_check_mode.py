@@ -36,7 +36,7 @@ def test_a_check_asks_no_ipvs_that_is_not_loaded(
     called.touch()
     (tmp_path / "library").mkdir()
     # The role's own tasks, with others in the place of the modules.
-    for name in ("run", "services"):
+    for name in ("run", "services", "addresses"):
         tasks = (role / "tasks" / f"{name}.yml").read_text().replace("lvs.ipvs.", "stub_")
         (tmp_path / f"{name}.yml").write_text(tasks)
     for name in ("timeouts", "table", "virtual_address"):
