@@ -56,7 +56,7 @@ def play(
     (folder / "play.json").write_text(
         json.dumps([{"hosts": "web1", "gather_facts": False, "tasks": tasks}]), encoding="utf-8"
     )
-    command = [Path(sys.executable).parent / "ansible-playbook", "-i", "inventory.json", "play.json"]
+    command = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", "inventory.json", "play.json"]
     run = subprocess.run(
         [*command, *["--check"] * check],
         cwd=folder,
