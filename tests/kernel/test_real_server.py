@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
+import signal
 import subprocess
 import typing as t
 from pathlib import Path
@@ -230,6 +231,55 @@ def test_a_host_may_have_thousands_of_services() -> None:
     assert rules().count("maxseg") == 1
     assert program.converge(many) == []
     program.converge(NOTHING)
+
+
+def killed_after(steps: int, wanted: Words, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Begin to make what is wanted, and tell whether the end came first."""
+    take = program.apply
+    left = iter(range(steps))
+
+    def apply(planned: list[str]) -> None:
+        for step in planned:
+            if next(left, None) is None:
+                os.kill(os.getpid(), signal.SIGKILL)
+            take([step])
+
+    child = os.fork()
+    if not child:
+        monkeypatch.setattr(program, "apply", apply)
+        try:
+            program.converge(wanted)
+        except BaseException:
+            os._exit(1)
+        os._exit(0)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    assert status in (0, -signal.SIGKILL)
+    return status != 0
+
+
+def test_a_run_that_is_killed_anywhere_is_finished_by_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From nothing to one way, to another, and to nothing."""
+    ways = [
+        configuration([service("192.0.2.10")], [service("2001:db8:f::31", "gue", overhead=52)], masquerade=["tcp 80"]),
+        configuration([service("2001:db8:f::31")], [service("192.0.2.10", "gue", overhead=32)]),
+        NOTHING,
+    ]
+    pristine = seen()
+    undisturbed = []
+    for way in ways:
+        program.converge(way)
+        undisturbed.append(seen())
+    assert undisturbed[-1] == pristine
+    assert len(set(map(str, undisturbed))) == len(ways)
+    runs = 0
+    for way, wanted in zip(ways, undisturbed, strict=True):
+        # Each run gets a step or a few further than the one before.
+        while killed_after(1 + runs % 3, way, monkeypatch):
+            runs += 1
+            assert runs < 100
+        assert seen() == wanted
+    assert runs > 15
+    assert not program.FILE.exists()
 
 
 def test_another_checksum_is_refused_and_nothing_changes() -> None:

@@ -34,7 +34,7 @@ kinds = {"tcp": (socket.SOCK_STREAM, 0), "icmp": (socket.SOCK_RAW, icmp)}
 def ask(question):
     protocol, port = question.split()
     with socket.socket(family, *kinds.get(protocol, (socket.SOCK_DGRAM, 0))) as asking:
-        asking.settimeout(0.5)
+        asking.settimeout(0.8)
         asking.bind((client, 0))
         try:
             asking.connect((server, int(port)))
@@ -85,11 +85,15 @@ def end(process: subprocess.Popen[bytes]) -> None:
     process.communicate()
 
 
+#: Link-local addresses, which neighbours are found by, are not tried out for a second first.
+AT_ONCE = "echo 0 > /proc/sys/net/ipv6/conf/default/accept_dad"
+
+
 class Neighbour:
     """A namespace with the client's addresses, and an interface to the real server's."""
 
     def __init__(self, name: str, *addresses: str) -> None:
-        self.process = begin("unshare", "--net", "sh", "-c", "echo ready; exec sleep 1000")
+        self.process = begin("unshare", "--net", "sh", "-c", f"{AT_ONCE}; echo ready; exec sleep 1000")
         ip(f"link add {name} type veth peer name server netns {self.process.pid}", f"link set {name} up")
         ip(
             "link set lo up",
@@ -102,9 +106,14 @@ class Neighbour:
 
     def asks(self, family: str, asked: t.Sequence[str] = ASKED) -> list[str]:
         """What is answered, of the questions asked."""
+        into = ["nsenter", f"--net=/proc/{self.process.pid}/ns/net"]
+        # Whom it did not find before it would look for again only a second later.
+        for version in ("-4", "-6"):
+            subprocess.run([*into, "ip", version, "neigh", "flush", "dev", "server"], check=True)
         question = json.dumps([CLIENT[family], SERVER[family], asked])
-        command = ["nsenter", f"--net=/proc/{self.process.pid}/ns/net", sys.executable, "-c", ASK, question]
-        told = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.split()
+        told = subprocess.run(
+            [*into, sys.executable, "-c", ASK, question], stdout=subprocess.PIPE, text=True, check=True
+        ).stdout.split()
         # Where nobody listens, to be refused is the answer.
         right = ["refused" if port == "udp 5353" else "answered" for port in asked]
         assert all(answer in (expected, "nothing") for answer, expected in zip(told, right, strict=True)), told
@@ -121,6 +130,7 @@ def _neighbours(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[tup
     """The director and the router; and what listens on the real server."""
     monkeypatch.setattr(program, "FILE", tmp_path / "state.json")
     subprocess.run(["modprobe", "--quiet", "ipv6"], check=False)
+    subprocess.run(AT_ONCE, shell=True, check=True)
     ip("link set lo up")
     director = Neighbour("back", "198.51.100.11/24", "2001:db8:b::11/64")
     router = Neighbour("front", "192.0.2.1/24", "2001:db8:f::1/64", "198.51.100.1/24", "2001:db8:b::1/64")
