@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pathlib
 import subprocess
 
 import pytest
+import yaml
 
 INVENTORY = """
 all:
@@ -52,3 +54,23 @@ def test_what_cannot_be_is_refused_first(
     assert told.format(here=tmp_path) in output.replace("''", "'")
     assert run.returncode
     assert "unreachable=1" not in output
+
+
+def test_check_mode_ends_well_where_the_switch_would_begin(checkout: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    """Behind what is only read, which check mode does as well; nothing of it speaks to a host."""
+    plays = yaml.safe_load((checkout / "playbooks/failover.yml").read_text())
+    names = ["Watch the virtual address", "Give the virtual addresses away", "Report"]
+    switch = [play for play in plays if play["name"] in names]
+    assert [play["name"] for play in switch] == names
+    (tmp_path / "switch.yml").write_text(json.dumps(switch))
+    group = "    failover_{}: {{hosts: {{{}: {{}}}}}}\n"
+    (tmp_path / "hosts.yml").write_text(INVENTORY + group.format("from", "lb1") + group.format("to", "lb2"))
+    run = subprocess.run(
+        ["ansible-playbook", "-i", str(tmp_path / "hosts.yml"), str(tmp_path / "switch.yml"), "--check"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+        env={**os.environ, "ANSIBLE_CONFIG": str(checkout / "ansible.cfg")},
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
