@@ -73,7 +73,7 @@ def sorted_hosts(folder: pathlib.Path, checkout: pathlib.Path, **hosts: tuple[st
     )
     assert run.returncode == 0, run.stdout + run.stderr
     groups = json.loads((folder / "groups").read_text())
-    return {name.removeprefix("lvs_"): groups[name] for name in sorted(groups) if name.startswith("lvs_")}
+    return {name.removeprefix("lvs_"): sorted(groups[name]) for name in sorted(groups) if name.startswith("lvs_")}
 
 
 @pytest.mark.parametrize(
