@@ -30,7 +30,7 @@ lint: $(VENV)  ## formats, types, YAML, roles and playbooks
 	@tests/tools/lint
 
 units: $(VENV)  ## unit tests (ARGS="-k plan" chooses)
-	@pytest -q tests/unit $(ARGS)
+	@pytest -q --numprocesses=auto tests/unit $(ARGS)
 
 sanity: $(VENV)  ## ansible-test sanity, without containers
 	@tests/sanity/run $(ARGS)
