@@ -180,14 +180,19 @@ class Kernel:
         """Keep other runs on the same table waiting: what they plan would be for a table that is changing.
 
         The lock is named for the network namespace, and so as wide as the table. It keeps out those who ask
-        for it, not ipvsadm(8). Raises TimeoutError, OSError.
+        for it, not ipvsadm(8). Raises KernelError where the right is missing, TimeoutError, OSError.
         """
         namespace = 0
         # A kernel can be built without network namespaces.
         with contextlib.suppress(FileNotFoundError):
             namespace = os.stat("/proc/self/ns/net").st_ino
-        os.makedirs(LOCKS, mode=0o700, exist_ok=True)
-        with locked(os.path.join(LOCKS, f"{namespace}.lock")):
+        with contextlib.ExitStack() as stack:
+            try:
+                os.makedirs(LOCKS, mode=0o700, exist_ok=True)
+                stack.enter_context(locked(os.path.join(LOCKS, f"{namespace}.lock")))
+            except PermissionError:
+                # Who may not lock the table may not change it either.
+                raise _unexpected(_Refused(errno.EPERM), "lock the table") from None
             yield
 
     # -- reading -------------------------------------------------------------------------------------
