@@ -51,7 +51,7 @@ molecule: system $(VENV)  ## every scenario in the lab, or some on one lab: SCEN
 	@tests/tools/scenarios $(SCENARIO)
 
 fleet: system $(VENV)  ## playbooks over simulated directors: what a run costs, drift, adoption
-	@tests/kernel/run --kernel $(or $(KERNEL),6.12) --timeout 1800 $(ARGS) tests/fleet
+	@tests/kernel/run --kernel $(or $(KERNEL),6.12) --timeout 1800 --apart $(ARGS) tests/fleet/test_*.py
 
 # Each has its place in the file. The lab is taken as it is when it has just come up, and has nothing else to do.
 INTO_BENCHMARKS = env PYTHONPATH=.venv/collections tests/kernel/bench.py --into docs/benchmarks.md

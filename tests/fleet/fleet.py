@@ -138,6 +138,13 @@ def _program(path: Path, text: str) -> None:
     path.chmod(0o755)
 
 
+def played(fleet: Fleet, playbook: str, *arguments: str) -> Run:
+    """A playbook that no host failed in."""
+    run = fleet.play(playbook, *arguments)
+    assert not any(found["failed"] or found["unreachable"] for found in run.recap.values()), run.output
+    return run
+
+
 def services(count: int, servers: int = 2) -> list[dict[str, Any]]:
     return [
         {

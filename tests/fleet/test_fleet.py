@@ -7,16 +7,10 @@ from pathlib import Path
 
 import yaml
 
-from .fleet import ROOT, Fleet, Run, services
+from .fleet import ROOT, Fleet, played, services
 
 #: Of the promise: a converged director costs no more.
 CALLS = 10
-
-
-def played(fleet: Fleet, playbook: str, *arguments: str) -> Run:
-    run = fleet.play(playbook, *arguments)
-    assert not any(found["failed"] or found["unreachable"] for found in run.recap.values()), run.output
-    return run
 
 
 def test_a_converged_director_costs_few_calls_whatever_it_has() -> None:
@@ -66,49 +60,3 @@ def test_what_drifted_is_told_shown_and_adopted(tmp_path: Path) -> None:
     assert not again.recap[host]["changed"], again.output
     assert fleet.enter(host, "ipvsadm", "-Sn") == before
     assert "-w 7" in before
-
-
-def test_nobody_lets_go_of_the_virtual_addresses_for_one_who_cannot_take_them() -> None:
-    fleet = Fleet(2)
-    first, second = fleet.names
-    vip = "192.0.0.1"
-    fleet.declare(lvs_services=services(1, 1))
-
-    def site(holder: str, *arguments: str) -> Run:
-        return fleet.play("site", "-e", f"director_vip_holder={holder}", "-e", "lvs_cluster=one", *arguments)
-
-    def holders() -> list[str]:
-        return [
-            host for host in fleet.names if vip in fleet.enter(host, "ip", "-oneline", "address", "show", "to", vip)
-        ]
-
-    def connect(host: str, address: str) -> None:
-        fleet.enter(host, "ip", "link", "add", "front", "type", "dummy")
-        fleet.enter(host, "ip", "link", "set", "front", "up")
-        fleet.enter(host, "ip", "address", "add", address, "dev", "front")
-
-    connect(first, "192.0.0.11/24")
-    run = site(first)
-    assert holders() == [first], run.output
-
-    # What only the other one's host can tell.
-    refused = site(second)
-    assert f"director_vip_interface: no network of {second} holds {vip}" in refused.output
-    assert holders() == [first]
-
-    connect(second, "192.0.0.12/24")
-    left = site(second, "--limit", first)
-    assert f"{first} keeps the virtual addresses that it has until a run has had {second}, too" in left.output
-    assert holders() == [first]
-
-    checked = site(second, "--check")
-    assert all(checked.recap[host]["changed"] and not checked.recap[host]["failed"] for host in fleet.names), (
-        checked.output
-    )
-    assert holders() == [first]
-    run = site(second)
-    assert all(run.recap[host]["changed"] and not run.recap[host]["failed"] for host in fleet.names), run.output
-    assert holders() == [second]
-    assert run.output.index("TASK [lvs.ipvs.director : Let go") < run.output.index(
-        "TASK [lvs.ipvs.director : Hold the virt"
-    )

@@ -48,6 +48,11 @@ def eventually(what: Callable[[], Any], seconds: float = 30) -> None:
         time.sleep(0.05)
 
 
+def state(pid: int) -> str:
+    """A letter, of proc_pid_stat(5)."""
+    return pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
 class Keepalived:
     """One keepalived: its file, its processes, its log."""
 
@@ -92,16 +97,17 @@ class Keepalived:
     def crash(self, whole: bool = True) -> None:
         """SIGKILL; by default to all of its processes at once, as nobody then can tidy up."""
         assert self.process
+        pids = [self.process.pid]
         if whole:
             pids = [int(file.read_text()) for file in self.folder.glob("*.pid")]
             assert len(pids) > 1, "no children"
-            # None may see another die: it would begin to tidy up.
-            for pid in pids:
-                os.kill(pid, signal.SIGSTOP)
-            for pid in pids:
-                os.kill(pid, signal.SIGKILL)
-        else:
-            self.process.kill()
+        # None may see another die: it would begin to tidy up. Who is killed while it forks takes user-mode Linux 6.12
+        # with it: flush_tlb_mm() of arch/um/kernel/tlb.c reads the mark that dup_mmap() leaves where it gave up.
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        eventually(lambda: all(state(pid) == "T" for pid in pids))
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
         self.process.wait(timeout=30)
 
     def end(self) -> None:

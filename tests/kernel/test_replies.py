@@ -28,8 +28,8 @@ ASK = """
 import concurrent.futures, json, socket, struct, sys
 client, server, asked = json.loads(sys.argv[1])
 family = socket.AF_INET6 if ":" in client else socket.AF_INET
-# Type and code of an echo request, and its checksum, which the kernel fills in for IPv6.
-echo, icmp = (128, 58) if ":" in client else (8, 1)
+# The types of an echo's request and reply, and where a message begins: of IPv4, the packet's header is read, too.
+echo, reply, begins, icmp = (128, 129, 0, 58) if ":" in client else (8, 0, 20, 1)
 kinds = {"tcp": (socket.SOCK_STREAM, 0), "icmp": (socket.SOCK_RAW, icmp)}
 def ask(question):
     protocol, port = question.split()
@@ -39,8 +39,13 @@ def ask(question):
         try:
             asking.connect((server, int(port)))
             if protocol == "icmp":
+                # The kernel fills in the checksum for IPv6.
                 asking.send(struct.pack("!BBHI", echo, 0, 0xffff - (echo << 8), 0))
-            elif protocol != "tcp":
+                # The socket gets all ICMP, and so what another question was refused with.
+                while asking.recv(4000)[begins] != reply:
+                    pass
+                return "answered"
+            if protocol != "tcp":
                 asking.send(b"?" * (3000 if protocol == "fragments" else 10))
             return "answered" if protocol == "tcp" or asking.recv(4000) else "empty"
         except ConnectionRefusedError:
