@@ -46,7 +46,9 @@ def reconcile(decide: Decide, record: str | None = None, check_mode: bool = Fals
         try:
             kernel.apply(plan.steps)
         except Stopped as stopped:
-            _announce(host, stopped.done)
+            # Why it stopped is what to mend first.
+            with contextlib.suppress(Unannounced):
+                _announce(host, stopped.done)
             raise
         if record and plan.outcome != recorded:
             write_record(record, address.format_owned(plan.outcome))
@@ -95,7 +97,12 @@ def restore(record: str) -> Plan:
         free = [there for there in owned.addresses if there.address not in taken]
         return address.plan_present(host, owned, free, owned.dummies)
 
-    plan = reconcile(decide, record)
+    try:
+        plan = reconcile(decide, record)
+    except Unannounced as unannounced:
+        if taken:
+            raise AddressesTaken(unannounced.done, taken) from unannounced
+        raise
     if taken:
         raise AddressesTaken(plan.steps, taken)
     return plan

@@ -29,12 +29,14 @@ def test_nobody_lets_go_of_the_virtual_addresses_for_one_who_cannot_take_them() 
     played(fleet, "site", *holder(first))
     assert holders() == [first]
 
-    # What only the other one's host can tell.
+    # What only the other one's host can tell, and only once its table is ready.
+    connect(second, "192.0.0.12/24")
+    fleet.enter(second, "ip", "address", "add", f"{vip}/32", "dev", "lo")
     refused = fleet.play("site", *holder(second))
-    assert f"director_vip_interface: no network of {second} holds {vip}" in refused.output
+    assert f"addresses[0]: {vip} is on the interface lo already" in refused.output
+    fleet.enter(second, "ip", "address", "del", f"{vip}/32", "dev", "lo")
     assert holders() == [first]
 
-    connect(second, "192.0.0.12/24")
     left = played(fleet, "site", *holder(second), "--limit", first)
     assert f"{first} keeps the virtual addresses that it has until a run has had {second}, too" in left.output
     assert holders() == [first]

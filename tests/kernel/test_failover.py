@@ -16,6 +16,8 @@ import jinja2
 import pytest
 import yaml
 
+from ansible_collections.lvs.ipvs.plugins.module_utils._kernel import Kernel
+
 from .conftest import run_module
 
 PLAYBOOK = Path(__file__).resolve().parents[2] / "playbooks" / "failover.yml"
@@ -120,3 +122,15 @@ def test_a_switch_that_is_ended_puts_all_back(hold: Path, number: signal.Signals
         running.wait(10)
     assert put_back()
     assert hold.read_text() == "0\n"
+
+
+def test_a_switch_and_who_changes_the_table_wait_for_each_other(hold: Path) -> None:
+    with Kernel() as kernel, contextlib.ExitStack() as stack:
+        with kernel.alone():
+            running = stack.enter_context(begun(switch(hold, pause=1)))
+            time.sleep(1)
+            assert not drops()
+        eventually(drops)
+        with kernel.alone():
+            assert put_back()
+        assert running.wait(10) == 0
