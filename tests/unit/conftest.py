@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
+import subprocess
+import sys
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -15,8 +18,31 @@ settings.register_profile(
 )
 settings.load_profile("unit")
 
+CHECKOUT = pathlib.Path(__file__).resolve().parents[2]
+
 
 @pytest.fixture(scope="session")
 def checkout() -> pathlib.Path:
     """The folder that holds galaxy.yml."""
-    return pathlib.Path(__file__).resolve().parents[2]
+    return CHECKOUT
+
+
+def ansible_playbook(folder: pathlib.Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """A run in a folder, with the collection of this checkout and none of the user's settings for what it says."""
+    return subprocess.run(
+        [pathlib.Path(sys.executable).parent / "ansible-playbook", *words],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=folder,
+        env={
+            **os.environ,
+            "PWD": str(folder),
+            "ANSIBLE_CONFIG": str(CHECKOUT / "ansible.cfg"),
+            "ANSIBLE_COLLECTIONS_PATH": str(CHECKOUT / ".venv/collections"),
+            "ANSIBLE_LOCAL_TEMP": str(folder / "tmp"),
+            "ANSIBLE_STDOUT_CALLBACK": "ansible.builtin.default",
+            "ANSIBLE_FORCE_COLOR": "0",  # which is stronger than ANSIBLE_NOCOLOR
+            **environment,
+        },
+    )

@@ -6,10 +6,11 @@ from __future__ import annotations
 import json
 import os
 import pathlib
-import subprocess
 from typing import Any
 
 import pytest
+
+from tests.unit.conftest import ansible_playbook
 
 VIP = "192.0.2.10"
 SERVICES = [{"protocol": "tcp", "address": VIP, "port": 80, "real_servers": [{"address": "198.51.100.21"}]}]
@@ -58,19 +59,8 @@ def sorted_hosts(folder: pathlib.Path, checkout: pathlib.Path, **hosts: tuple[st
         ],
     }
     (folder / "play.yml").write_text(json.dumps([play]))
-    run = subprocess.run(
-        ["ansible-playbook", "-i", str(folder / "hosts.json"), str(folder / "play.yml")],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=folder,
-        env={
-            **os.environ,
-            "ANSIBLE_CONFIG": str(checkout / "ansible.cfg"),
-            "PATH": f"{folder / 'bin'}:{os.environ['PATH']}",
-            "WORLD": str(folder),
-        },
-    )
+    path = f"{folder / 'bin'}:{os.environ['PATH']}"
+    run = ansible_playbook(folder, "-i", "hosts.json", "play.yml", PATH=path, WORLD=str(folder))
     assert run.returncode == 0, run.stdout + run.stderr
     groups = json.loads((folder / "groups").read_text())
     return {name.removeprefix("lvs_"): sorted(groups[name]) for name in sorted(groups) if name.startswith("lvs_")}

@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 import json
-import os
 import pathlib
-import subprocess
 
 import pytest
 import yaml
+
+from tests.unit.conftest import ansible_playbook
 
 INVENTORY = """
 all:
@@ -34,22 +34,10 @@ all:
         ("rolling_update", "lvs_update_max_fail_percentage=0", "Neither lvs_update_tasks nor lvs_update_director_tasks says"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_is_refused_first(
-    playbook: str, said: str, told: str, checkout: pathlib.Path, tmp_path: pathlib.Path
-) -> None:
+def test_what_cannot_be_is_refused_first(playbook: str, said: str, told: str, tmp_path: pathlib.Path) -> None:
     (tmp_path / "hosts.yml").write_text(INVENTORY)
-    run = subprocess.run(
-        [
-            *("ansible-playbook", "-i", str(tmp_path / "hosts.yml"), f"lvs.ipvs.{playbook}"),
-            *("-e", "lvs_servers=web1"),
-            *("-e", said),
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=tmp_path,
-        env={**os.environ, "ANSIBLE_CONFIG": str(checkout / "ansible.cfg"), "PWD": str(tmp_path), "COLUMNS": "1000"},
-    )
+    words = ["-i", "hosts.yml", f"lvs.ipvs.{playbook}", "-e", "lvs_servers=web1", "-e", said]
+    run = ansible_playbook(tmp_path, *words, COLUMNS="1000")
     output = " ".join((run.stdout + run.stderr).split())
     assert told.format(here=tmp_path) in output.replace("''", "'")
     assert run.returncode
@@ -65,12 +53,5 @@ def test_check_mode_ends_well_where_the_switch_would_begin(checkout: pathlib.Pat
     (tmp_path / "switch.yml").write_text(json.dumps(switch))
     group = "    failover_{}: {{hosts: {{{}: {{}}}}}}\n"
     (tmp_path / "hosts.yml").write_text(INVENTORY + group.format("from", "lb1") + group.format("to", "lb2"))
-    run = subprocess.run(
-        ["ansible-playbook", "-i", str(tmp_path / "hosts.yml"), str(tmp_path / "switch.yml"), "--check"],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=tmp_path,
-        env={**os.environ, "ANSIBLE_CONFIG": str(checkout / "ansible.cfg")},
-    )
+    run = ansible_playbook(tmp_path, "-i", "hosts.yml", "switch.yml", "--check")
     assert run.returncode == 0, run.stdout + run.stderr

@@ -5,12 +5,12 @@ What keepalived is declared to do is judged with the addresses that directors ha
 from __future__ import annotations
 
 import json
-import os
 import pathlib
-import subprocess
 from typing import Any
 
 import pytest
+
+from tests.unit.conftest import ansible_playbook
 
 INVENTORY = """
 all:
@@ -41,34 +41,23 @@ SERVING = {
         ({"lvs_services": [SERVING]}, "lb1 is a director and a real server, and by masquerade its replies would not leave by"),
     ],
 )  # fmt: skip
-def test_what_is_declared_wrong_is_refused_first(
-    said: dict[str, Any], told: str, checkout: pathlib.Path, tmp_path: pathlib.Path
-) -> None:
+def test_what_is_declared_wrong_is_refused_first(said: dict[str, Any], told: str, tmp_path: pathlib.Path) -> None:
     # Whatever a run is to do.
     for tags in ([], ["--tags", "keepalived_install"]):
-        output = site(checkout, tmp_path, "-e", json.dumps(said), *tags)
+        output = site(tmp_path, "-e", json.dumps(said), *tags)
         assert told in output
         assert "unreachable=1" not in output
 
 
 @pytest.mark.parametrize(("tag", "host"), [("director_run", "lb2"), ("real_server_run", "web1")])
-def test_with_tags_there_are_hosts_to_go_to(
-    tag: str, host: str, checkout: pathlib.Path, tmp_path: pathlib.Path
-) -> None:
-    output = site(checkout, tmp_path, "--tags", tag)
+def test_with_tags_there_are_hosts_to_go_to(tag: str, host: str, tmp_path: pathlib.Path) -> None:
+    output = site(tmp_path, "--tags", tag)
     assert f"[{host}]: UNREACHABLE!" in output
 
 
-def site(checkout: pathlib.Path, folder: pathlib.Path, *arguments: str) -> str:
+def site(folder: pathlib.Path, *arguments: str) -> str:
     """What a run says that fails, in one line."""
     (folder / "hosts.yml").write_text(INVENTORY)
-    run = subprocess.run(
-        ["ansible-playbook", "-i", str(folder / "hosts.yml"), "lvs.ipvs.site", *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=folder,
-        env={**os.environ, "ANSIBLE_CONFIG": str(checkout / "ansible.cfg"), "COLUMNS": "1000"},
-    )
+    run = ansible_playbook(folder, "-i", "hosts.yml", "lvs.ipvs.site", *arguments, COLUMNS="1000")
     assert run.returncode
     return " ".join((run.stdout + run.stderr).split()).replace("''", "'").replace('\\"', '"')

@@ -7,10 +7,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
 import typing as t
 from pathlib import Path
 
@@ -18,8 +15,7 @@ import pytest
 from ansible.errors import AnsibleFilterError
 
 from ansible_collections.lvs.ipvs.plugins.filter.cluster import FilterModule
-
-COLLECTIONS = next(path for path in sys.path if Path(path, "ansible_collections", "lvs", "ipvs").exists())
+from tests.unit.conftest import ansible_playbook
 
 INVENTORY = """
 all:
@@ -56,21 +52,8 @@ def ask(folder: Path, inventory: str, expression: str) -> tuple[bool, t.Any]:
         ),
         encoding="utf-8",
     )
-    run = subprocess.run(
-        [Path(sys.executable).parent / "ansible-playbook", "-i", "inventory.yml", "--limit", "web1", "play.yml"],
-        cwd=folder,
-        env={
-            **os.environ,
-            "ANSIBLE_COLLECTIONS_PATH": COLLECTIONS,
-            "ANSIBLE_LOCAL_TEMP": str(folder / "tmp"),
-            "ANSIBLE_STDOUT_CALLBACK": "ansible.builtin.default",
-            "ANSIBLE_CALLBACK_RESULT_FORMAT": "json",
-            "ANSIBLE_NOCOLOR": "1",
-        },
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    words = ["-i", "inventory.yml", "--limit", "web1", "play.yml"]
+    run = ansible_playbook(folder, *words, ANSIBLE_CALLBACK_RESULT_FORMAT="json")
     told = re.search(r"^(?:ok|fatal): \[web1\](?:: FAILED!)? => (\{.*?^\}|\{.*\})$", run.stdout, re.M | re.S)
     assert told, run.stdout + run.stderr
     return run.returncode == 0, json.loads(told.group(1))["msg"]

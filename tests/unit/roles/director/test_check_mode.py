@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 import json
-import os
 import pathlib
-import subprocess
 
 import pytest
 import yaml
+
+from tests.unit.conftest import ansible_playbook
 
 #: A module that a task would call on the host; it only says that it was called.
 STUB = """\
@@ -65,18 +65,7 @@ def test_a_check_asks_no_ipvs_that_is_not_loaded(
     }
     (tmp_path / "play.yml").write_text(yaml.safe_dump([play]))
     (tmp_path / "hosts.yml").write_text(json.dumps({"directors": {"hosts": {"lb1": {"lvs_address": "198.51.100.11"}}}}))
-    run = subprocess.run(
-        ["ansible-playbook", "-i", "hosts.yml", "play.yml", *(["--check"] if check else [])],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=tmp_path,
-        env={
-            **os.environ,
-            "ANSIBLE_CONFIG": str(checkout / "ansible.cfg"),
-            "ANSIBLE_LIBRARY": str(tmp_path / "library"),
-        },
-    )
+    run = ansible_playbook(tmp_path, "-i", "hosts.yml", "play.yml", *["--check"] * check)
     assert run.returncode == 0, run.stdout + run.stderr
     assert called.read_text().split() == asked
     assert ("lb1 has not loaded IPVS: all 1 services would be new" in run.stdout) == (check and not told)

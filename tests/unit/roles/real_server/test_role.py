@@ -5,17 +5,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import shlex
 import subprocess
-import sys
 import typing as t
 from pathlib import Path
 
 import pytest
 
-COLLECTIONS = next(path for path in sys.path if Path(path, "ansible_collections", "lvs", "ipvs").exists())
+from tests.unit.conftest import ansible_playbook
 
 PROGRAM = Path(__file__).resolve().parents[4] / "roles" / "real_server" / "files" / "lvs-ipvs-real-server.py"
 
@@ -56,22 +54,8 @@ def play(
     (folder / "play.json").write_text(
         json.dumps([{"hosts": "web1", "gather_facts": False, "tasks": tasks}]), encoding="utf-8"
     )
-    command = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", "inventory.json", "play.json"]
-    run = subprocess.run(
-        [*command, *["--check"] * check],
-        cwd=folder,
-        env={
-            **os.environ,
-            "ANSIBLE_COLLECTIONS_PATH": COLLECTIONS,
-            "ANSIBLE_LOCAL_TEMP": str(folder / "tmp"),
-            "ANSIBLE_STDOUT_CALLBACK": "ansible.builtin.default",
-            "ANSIBLE_CALLBACK_RESULT_FORMAT": "json",
-            "ANSIBLE_NOCOLOR": "1",
-        },
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    words = ["-i", "inventory.json", "play.json", *["--check"] * check]
+    run = ansible_playbook(folder, *words, ANSIBLE_CALLBACK_RESULT_FORMAT="json")
     told = re.findall(r"^(?:ok|changed|fatal): \[web1\](?:: FAILED!)? => (\{.*?^\}|\{.*\})$", run.stdout, re.M | re.S)
     assert told, run.stdout + run.stderr
     return run.returncode == 0, json.loads(told[-1])["msg"]
