@@ -25,7 +25,8 @@ LOADED = "/proc/sys/net/ipv4/vs/conntrack:0\n"
     [
         (True, "", ["virtual_address"]),
         (True, LOADED, ["timeouts", "table", "virtual_address"]),
-        (False, "", ["timeouts", "table", "virtual_address"]),
+        # The last but one asks whether the next can be done.
+        (False, "", ["timeouts", "table", "virtual_address", "virtual_address"]),
     ],
 )
 def test_a_check_asks_no_ipvs_that_is_not_loaded(
