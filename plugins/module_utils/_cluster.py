@@ -132,6 +132,11 @@ def strange_holder(holder: str, host: str, names: t.Sequence[str]) -> list[str]:
     ]
 
 
+def holder_of(names: t.Sequence[str], vip_holder: str | None) -> str:
+    """Which of a cluster's directors has the virtual addresses: the one that is told, or else the first; "" is nobody."""
+    return next(iter(names), "") if vip_holder is None else vip_holder
+
+
 def services(declared: t.Any, groups: Groups, hostvars: HostVars) -> list[Service]:
     """The declared services, or ClusterError with everything that is wrong with them."""
     return _Reader(groups, hostvars).services(declared)
@@ -191,8 +196,8 @@ def real_server_services(
         reader.findings.append(
             f"host {host}: {CLUSTER_VARIABLE}: no director is of its cluster, and they are of several"
         )
-    holder = next(iter(names), None) if vip_holder is None else vip_holder
-    reader.findings += strange_holder(holder or "", host, names)
+    holder = holder_of(names, vip_holder)
+    reader.findings += strange_holder(holder, host, names)
     if reader.findings:
         raise ClusterError(dict.fromkeys(reader.findings))
     addresses = [address for name in names for address in reader.addresses(name)]
