@@ -25,7 +25,7 @@ def director_configuration(
 ) -> dict[str, t.Any]:
     """What one director has to be, by the cluster, the options of its role and what it tells of itself."""
     try:
-        cluster = _cluster.services(declared, groups, hostvars)
+        cluster = _cluster.services(declared, groups, hostvars, host)
         directors = _cluster.directors(host, groups, hostvars)
     except _cluster.ClusterError as error:
         raise AnsibleFilterError(str(error)) from error

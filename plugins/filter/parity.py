@@ -34,7 +34,7 @@ def _compared(
         cluster,
         directors,
         _parity.floating(cluster, {variable: mine.get(variable) for variable in moving}),
-        None if keepalived else next(iter(directors), "") if vip_holder is None else vip_holder,
+        None if keepalived else _cluster.holder_of(directors, vip_holder),
         boolean("keepalived_sync", mine.get("keepalived_sync", True)),
         [name for name in directors if _director.looping_services(cluster, name, directors)],
     )

@@ -132,9 +132,14 @@ def strange_holder(holder: str, host: str, names: t.Sequence[str]) -> list[str]:
     ]
 
 
-def services(declared: t.Any, groups: Groups, hostvars: HostVars) -> list[Service]:
-    """The declared services, or ClusterError with everything that is wrong with them."""
-    return _Reader(groups, hostvars).services(declared)
+def holder_of(names: t.Sequence[str], vip_holder: str | None) -> str:
+    """Which of a cluster's directors has the virtual addresses: the one that is told, or else the first; "" is nobody."""
+    return next(iter(names), "") if vip_holder is None else vip_holder
+
+
+def services(declared: t.Any, groups: Groups, hostvars: HostVars, director: str | None = None) -> list[Service]:
+    """The declared services, or ClusterError with everything that is wrong with them, on ``director`` if it is named."""
+    return _Reader(groups, hostvars).services(declared, director)
 
 
 def _table_words(service: Service) -> Words:
@@ -191,8 +196,8 @@ def real_server_services(
         reader.findings.append(
             f"host {host}: {CLUSTER_VARIABLE}: no director is of its cluster, and they are of several"
         )
-    holder = next(iter(names), None) if vip_holder is None else vip_holder
-    reader.findings += strange_holder(holder or "", host, names)
+    holder = holder_of(names, vip_holder)
+    reader.findings += strange_holder(holder, host, names)
     if reader.findings:
         raise ClusterError(dict.fromkeys(reader.findings))
     addresses = [address for name in names for address in reader.addresses(name)]
@@ -367,7 +372,7 @@ class _Reader:
         # Ansible joins the variables of a host anew each time that it is asked for it.
         self._told: dict[str, t.Mapping[str, t.Any]] = {}
 
-    def services(self, declared: t.Any) -> list[Service]:
+    def services(self, declared: t.Any, director: str | None = None) -> list[Service]:
         if isinstance(declared, (str, bytes)) or not isinstance(declared, t.Sequence):
             raise ClusterError([f"{VARIABLE}: must be a list of services"])
         owners = self._owners()
@@ -387,6 +392,8 @@ class _Reader:
             elif same_name != path:
                 self.findings.append(f"{path}.name: {service.name!r} is the name of {same_name} already")
         self._refuse_overlaps(found)
+        if director is not None:
+            self._refuse_strangers(found, director)
         if not self.groups.get(DIRECTORS):
             self.findings.append(f'groups: there is no host in the group "{DIRECTORS}"')
         if self.findings:
@@ -566,6 +573,26 @@ class _Reader:
                 self.findings.append(
                     f"{VARIABLE}: {protocol} {_model.endpoint(address, low)} is marked twice, for {first} and for {second}"
                 )
+
+    def _refuse_strangers(self, found: t.Sequence[Service], director: str) -> None:
+        """A real server answers by, takes tunnels from and is updated with the directors of its own cluster only.
+
+        What a director serves for those of another one no role sets up, so none can be wrong about it.
+        """
+        listed = self.groups.get(DIRECTORS, ())
+        mine = self.cluster(director)
+        others = [cluster for cluster in map(self.cluster, listed) if cluster != mine]
+        if not others:
+            return
+        hosts = {member.host for service in found for member in service.members if member.host} - set(listed)
+        strangers = {host for host in hosts if self.cluster(host) in others}
+        self.findings += [
+            f"{VARIABLE} ({service.name}).real_servers: host {member.host}: {CLUSTER_VARIABLE}: it is of another cluster than "
+            f"{director}, and a real server serves only the directors of its own"
+            for service in found
+            for member in service.members
+            if member.host in strangers
+        ]
 
     def _members(
         self,

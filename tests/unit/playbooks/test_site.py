@@ -19,7 +19,8 @@ all:
       - {name: web, protocol: tcp, address: 192.0.2.10, port: 80, real_servers: [{group: web}]}
     ansible_host: host.invalid
   children:
-    directors: {hosts: {lb1: {lvs_address: 198.51.100.11}, lb2: {lvs_address: 198.51.100.12}, lb3: {lvs_address: 198.51.100.13, lvs_cluster: b}}}
+    directors: {hosts: {lb1: {lvs_address: 198.51.100.11}, lb2: {lvs_address: 198.51.100.12}, lb3: {lvs_address: 198.51.100.13, lvs_cluster: b, lvs_services: []}}}
+    other: {hosts: {web3: {lvs_address: 198.51.100.23, lvs_cluster: b}}}
     web: {hosts: {web1: {lvs_address: 198.51.100.21}, web2: {lvs_address: 198.51.100.22}}}
 """
 SERVING = {
@@ -29,6 +30,7 @@ SERVING = {
     "port": 81,
     "real_servers": [{"group": "directors"}],
 }
+OF_ANOTHER = {**SERVING, "name": "c", "port": 82, "real_servers": [{"address": "198.51.100.23"}]}
 
 
 @pytest.mark.parametrize(
@@ -39,6 +41,7 @@ SERVING = {
         ({"director_vip_holder": "web1"}, 'director_vip_holder: host "web1" is not in the group "directors"'),
         ({"director_vip_holder": "lb3"}, "or not of the cluster of web1, whose directors are lb1, lb2"),
         ({"lvs_services": [SERVING]}, "lb1 is a director and a real server, and by masquerade its replies would not leave by"),
+        ({"lvs_services": [OF_ANOTHER]}, "lvs_services (c).real_servers: host web3: lvs_cluster: it is of another cluster than lb1"),
     ],
 )  # fmt: skip
 def test_what_is_declared_wrong_is_refused_first(said: dict[str, Any], told: str, tmp_path: pathlib.Path) -> None:

@@ -69,6 +69,13 @@ def test_roles(checkout):
     assert [f"{role.name}: {finding}" for role in roles for finding in findings(role)] == []
 
 
+def test_each_role_that_goes_by_the_cluster_of_a_host_documents_it(checkout):
+    roles = {path.parent.parent.name: load(path) for path in checkout.glob("roles/*/meta/argument_specs.yml")}
+    for name, specs in roles.items():
+        for entry in ("main", "judge"):
+            assert "lvs_cluster" in specs["argument_specs"][entry]["options"], (name, entry)
+
+
 def test_records_are_where_they_come_back_from(checkout):
     """What one role, or a playbook by its variables, writes is read by another."""
     director, keepalived = (

@@ -64,6 +64,17 @@ def test_a_director_of_another_cluster_is_no_holder_and_no_neighbour() -> None:
     ]
 
 
+def test_a_real_server_of_another_cluster_is_refused() -> None:
+    groups = {"all": ["lb1", "lb2", "web1"], "directors": ["lb1", "lb2"]}
+    hostvars = {name: {"lvs_address": f"198.51.100.1{name[-1]}", "lvs_cluster": name} for name in ("lb1", "lb2")}
+    hostvars["web1"] = {"lvs_address": "198.51.100.21", "lvs_cluster": "lb2"}
+    service = {"protocol": "tcp", "address": "192.0.2.10", "port": 80, "real_servers": [{"address": "198.51.100.21"}]}
+    wishes = {**OPTIONS, "vip_holder": ""}
+    assert director_configuration([service], "lb2", groups, hostvars, wishes, [])["findings"] == []
+    with pytest.raises(AnsibleFilterError, match="host web1: lvs_cluster: it is of another cluster than lb1"):
+        director_configuration([service], "lb1", groups, hostvars, wishes, [])
+
+
 def test_what_is_no_declaration_is_refused() -> None:
     with pytest.raises(AnsibleFilterError, match="lvs_services: must be a list of services"):
         director_configuration(None, "lb1", GROUPS, HOSTVARS, OPTIONS, [])

@@ -300,6 +300,48 @@ def test_a_real_server_answers_by_its_own_cluster_and_lets_in_no_other() -> None
     assert (service["directors"], service["gateway"]) == (["198.51.100.11", "198.51.100.12"], "198.51.100.1")
 
 
+@pytest.mark.parametrize("forwarding", ["masquerade", "direct", "tunnel"])
+@pytest.mark.parametrize("checked", [{}, {"health_check": {"tcp": {}}}])
+@pytest.mark.parametrize("member", [{"group": "two"}, {"address": "198.51.100.22"}])
+def test_a_real_server_of_another_cluster_is_refused(
+    member: dict[str, t.Any], checked: dict[str, t.Any], forwarding: str
+) -> None:
+    groups, hostvars = {**TWO_GROUPS, "two": ["web2"]}, two_clusters()
+    declared = [web(forwarding=forwarding, real_servers=[member], **checked)]
+    assert len(_cluster.services(declared, groups, hostvars, "lb3")) == 1
+    for director in ("lb1", "lb2"):
+        with pytest.raises(_cluster.ClusterError) as error:
+            _cluster.services(declared, groups, hostvars, director)
+        assert error.value.findings == (
+            f"lvs_services (web).real_servers: host web2: lvs_cluster: it is of another cluster than {director}, "
+            "and a real server serves only the directors of its own",
+        )
+
+
+def test_a_real_server_that_names_no_cluster_is_of_the_one_without_a_name() -> None:
+    hostvars = two_clusters()
+    declared = [web(real_servers=[{"address": "198.51.100.21"}])]
+    assert len(_cluster.services(declared, TWO_GROUPS, hostvars, "lb1")) == 1
+    with pytest.raises(_cluster.ClusterError, match="host web1: lvs_cluster: it is of another cluster than lb3"):
+        _cluster.services(declared, TWO_GROUPS, hostvars, "lb3")
+
+
+@pytest.mark.parametrize(
+    "member",
+    [
+        # No host of the inventory.
+        {"address": "203.0.113.9"},
+        # Of no director's cluster, which is the role real_server's to refuse where it serves.
+        {"address": "198.51.100.22"},
+        # A director of another cluster, as the second of two tiers.
+        {"address": "198.51.100.13"},
+    ],
+)
+def test_who_has_no_other_directors_may_serve(member: dict[str, t.Any]) -> None:
+    declared = [web(real_servers=[member])]
+    assert len(_cluster.services(declared, TWO_GROUPS, two_clusters(web2="c"), "lb1")) == 1
+
+
 def test_a_holder_of_another_cluster_is_refused() -> None:
     hostvars = two_clusters()
     cluster = read(WEB, groups=TWO_GROUPS, hostvars=hostvars)
