@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import pathlib
+from typing import Any
 
 import pytest
 import yaml
@@ -32,6 +33,29 @@ LOADED = "/proc/sys/net/ipv4/vs/conntrack:0\n"
 def test_a_check_asks_no_ipvs_that_is_not_loaded(
     check: bool, told: str, asked: list[str], checkout: pathlib.Path, tmp_path: pathlib.Path
 ) -> None:
+    lines = [
+        *told.splitlines(),
+        "kernel 6.12.0",
+        "marks as wanted",
+        "network 192.0.2.0/24 dev front ",
+        "/sys/class/net/front/mtu:1",
+    ]
+    host = {"__director_host": {"stdout": "\n".join(lines), "stdout_lines": lines}}
+    output, called = played(checkout, tmp_path, "run", host, *(["--check"] if check else []))
+    assert called == asked
+    for would in ("the timeouts would be set: tcp 9", "all 1 services would be new"):
+        assert (f"lb1 has not loaded IPVS: {would}" in output) == (check and not told)
+
+
+def test_the_services_alone_need_nothing_that_the_host_told(checkout: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    # site with keepalived_run and without director_run: no preflight.
+    assert played(checkout, tmp_path, "services", {})[1] == ["table"]
+
+
+def played(
+    checkout: pathlib.Path, tmp_path: pathlib.Path, part: str, host: dict[str, Any], *arguments: str
+) -> tuple[str, list[str]]:
+    """What a part of the role's tasks says, and which modules it calls."""
     role = checkout / "roles" / "director"
     called = tmp_path / "called"
     called.touch()
@@ -44,13 +68,6 @@ def test_a_check_asks_no_ipvs_that_is_not_loaded(
         stub = tmp_path / "library" / f"stub_{name}"
         stub.write_text(STUB.replace("CALLED", str(called)).replace("$0", name))
         stub.chmod(0o755)
-    lines = [
-        *told.splitlines(),
-        "kernel 6.12.0",
-        "marks as wanted",
-        "network 192.0.2.0/24 dev front ",
-        "/sys/class/net/front/mtu:1",
-    ]
     play = {
         "hosts": "directors",
         "connection": "local",
@@ -60,13 +77,12 @@ def test_a_check_asks_no_ipvs_that_is_not_loaded(
             **yaml.safe_load((role / "defaults" / "main.yml").read_text()),
             "lvs_services": [{"name": "web", "protocol": "tcp", "address": "192.0.2.10", "port": 80}],
             "director_timeouts": {"tcp": 9},
-            "__director_host": {"stdout": "\n".join(lines), "stdout_lines": lines},
+            **host,
         },
-        "tasks": [{"import_tasks": "run.yml"}],
+        "tasks": [{"import_tasks": f"{part}.yml"}],
     }
     (tmp_path / "play.yml").write_text(yaml.safe_dump([play]))
     (tmp_path / "hosts.yml").write_text(json.dumps({"directors": {"hosts": {"lb1": {"lvs_address": "198.51.100.11"}}}}))
-    run = ansible_playbook(tmp_path, "-i", "hosts.yml", "play.yml", *["--check"] * check)
+    run = ansible_playbook(tmp_path, "-i", "hosts.yml", "play.yml", *arguments)
     assert run.returncode == 0, run.stdout + run.stderr
-    assert called.read_text().split() == asked
-    assert ("lb1 has not loaded IPVS: all 1 services would be new" in run.stdout) == (check and not told)
+    return run.stdout, called.read_text().split()
