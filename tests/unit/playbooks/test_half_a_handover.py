@@ -5,14 +5,14 @@ whatever tags choose. The play and what chooses within the roles are the real on
 from __future__ import annotations
 
 import json
-import os
 import pathlib
-import subprocess
 import sys
 from typing import Any
 
 import pytest
 import yaml
+
+from tests.unit.conftest import ansible_playbook
 
 VIP = "192.0.2.10"
 SERVICES = [{"protocol": "tcp", "address": VIP, "port": 80, "real_servers": [{"address": "198.51.100.21"}]}]
@@ -78,19 +78,15 @@ def told(folder: pathlib.Path, checkout: pathlib.Path, *arguments: str) -> tuple
     left = {"lvs_services": SERVICES, "lvs_by_keepalived": True, "director_vip_holder": "", "__site_held": [VIP]}
     hosts["all"] = {"vars": {**left, "ansible_python_interpreter": sys.executable}}
     write("hosts.json", hosts)
-    done = subprocess.run(
-        ["ansible-playbook", "-i", "hosts.json", "play.yml", *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=folder,
-        env={
-            **os.environ,
-            "ANSIBLE_CONFIG": str(checkout / "ansible.cfg"),
-            "ANSIBLE_LIBRARY": str(folder / "library"),
-            "ANSIBLE_ROLES_PATH": str(folder / "roles"),
-            "COLUMNS": "1000",
-        },
+    done = ansible_playbook(
+        folder,
+        "-i",
+        "hosts.json",
+        "play.yml",
+        *arguments,
+        ANSIBLE_LIBRARY=str(folder / "library"),
+        ANSIBLE_ROLES_PATH=str(folder / "roles"),
+        COLUMNS="1000",
     )
     return called.read_text().splitlines(), done.stdout + done.stderr
 
