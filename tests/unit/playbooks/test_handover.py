@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import pathlib
+import subprocess
 from typing import Any
 
 import pytest
@@ -22,8 +23,10 @@ PROGRAMS = {
 }
 
 
-def sorted_hosts(folder: pathlib.Path, checkout: pathlib.Path, **hosts: tuple[str, str, bool]) -> dict[str, list[str]]:
-    """The groups of hosts, each of which has the address on an interface or nowhere, and in the role director's record or not."""
+def run(
+    folder: pathlib.Path, checkout: pathlib.Path, *arguments: str, **hosts: tuple[str, str, bool]
+) -> subprocess.CompletedProcess[str]:
+    """Sorts hosts, each of which has the address on an interface or nowhere, and in the role director's record or not."""
     (folder / "bin").mkdir()
     programs = {f"bin/{name}": f"#!/bin/sh\n{command}\n" for name, command in PROGRAMS.items()}
     programs |= {
@@ -60,8 +63,15 @@ def sorted_hosts(folder: pathlib.Path, checkout: pathlib.Path, **hosts: tuple[st
     }
     (folder / "play.yml").write_text(json.dumps([play]))
     path = f"{folder / 'bin'}:{os.environ['PATH']}"
-    run = ansible_playbook(folder, "-i", "hosts.json", "play.yml", PATH=path, WORLD=str(folder))
-    assert run.returncode == 0, run.stdout + run.stderr
+    return ansible_playbook(
+        folder, "-i", "hosts.json", "play.yml", *arguments, PATH=path, WORLD=str(folder), COLUMNS="1000"
+    )
+
+
+def sorted_hosts(folder: pathlib.Path, checkout: pathlib.Path, **hosts: tuple[str, str, bool]) -> dict[str, list[str]]:
+    """The groups."""
+    done = run(folder, checkout, **hosts)
+    assert done.returncode == 0, done.stdout + done.stderr
     groups = json.loads((folder / "groups").read_text())
     return {name.removeprefix("lvs_"): sorted(groups[name]) for name in sorted(groups) if name.startswith("lvs_")}
 
@@ -87,3 +97,14 @@ def test_the_director_that_has_the_addresses(
     tmp_path: pathlib.Path,
 ) -> None:
     assert sorted_hosts(tmp_path, checkout, lb1=lb1, lb2=lb2) == groups
+
+
+@pytest.mark.parametrize(("keepalived", "refused"), [("inactive", True), ("failed", True), ("active", False)])
+def test_a_run_without_all_directors_starts_no_keepalived(
+    keepalived: str, refused: bool, checkout: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    done = run(tmp_path, checkout, "--limit", "lb2", lb1=("front", "inactive", True), lb2=("", keepalived, False))
+    assert (done.returncode != 0) == refused, done.stdout + done.stderr
+    assert (
+        "keepalived does not run on lb2, and lb1, of which this run is without, may have" in done.stderr + done.stdout
+    ) == refused
