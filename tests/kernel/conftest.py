@@ -86,6 +86,14 @@ CLONE_NEWNET = 0x40000000
 libc = ctypes.CDLL(None, use_errno=True)
 
 
+def eventually(what: Callable[[], Any], seconds: float = 30) -> None:
+    """Wait until it is so; it is asked as an assertion asks."""
+    deadline = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.02)
+
+
 def _check(status: int) -> None:
     if status:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))

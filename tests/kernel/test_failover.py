@@ -8,7 +8,7 @@ import shlex
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ import yaml
 
 from ansible_collections.lvs.ipvs.plugins.module_utils._kernel import Kernel
 
-from .conftest import run_module
+from .conftest import eventually, run_module
 
 PLAYBOOK = Path(__file__).resolve().parents[2] / "playbooks" / "failover.yml"
 SETTINGS = Path("/proc/sys/net/ipv4/vs")
@@ -67,13 +67,6 @@ def ended(command: str) -> tuple[int, str]:
     """Its status, and what it says."""
     done = subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True, check=False, timeout=30)
     return done.returncode, done.stdout + done.stderr
-
-
-def eventually(found: Callable[[], bool], seconds: float = 10) -> None:
-    deadline = time.monotonic() + seconds
-    while not found():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def drops() -> bool:

@@ -22,7 +22,7 @@ import yaml
 from ansible_collections.lvs.ipvs.plugins.module_utils import _cluster, _keepalived
 from tests.data import services as examples
 
-from .conftest import ModuleFailed, run_module
+from .conftest import ModuleFailed, eventually, run_module
 from .words import Words, kernel_schedulers
 
 Apply = Callable[..., dict[str, Any]]
@@ -38,14 +38,6 @@ def command() -> list[str]:
     started = yaml.safe_load((ROLE / "vars" / "main.yml").read_text())["_keepalived_command"]
     # Where its children say their numbers is the test's to say.
     return shlex.split(re.sub(r"--\w+={{.*?}}", "", started))
-
-
-def eventually(what: Callable[[], Any], seconds: float = 30) -> None:
-    """Wait until it is so; it is asked as an assertion asks."""
-    deadline = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.05)
 
 
 def state(pid: int) -> str:
