@@ -121,7 +121,7 @@ def test_a_switch_and_who_changes_the_table_wait_for_each_other(hold: Path) -> N
     with Kernel() as kernel, contextlib.ExitStack() as stack:
         with kernel.alone():
             running = stack.enter_context(begun(switch(hold, pause=1)))
-            time.sleep(1)
+            time.sleep(1)  # a spell in which it must not begin: the lock is held
             assert not drops()
         eventually(drops)
         with kernel.alone():
