@@ -560,9 +560,7 @@ class _Writer:
         # After a split the last word on who has the addresses must be the one master's that is left.
         lines.append("vrrp_higher_prio_send_advert true")
         if options.realtime_priority:
-            # Without it keepalived has itself killed after 10 ms of work at one go: too short for a machine that is busy
-            # or emulated, where it then dies at every start.
-            lines += [f"vrrp_rt_priority {options.realtime_priority}", "vrrp_rlimit_rttime 10000000", "vrrp_no_swap"]
+            lines += [f"vrrp_rt_priority {options.realtime_priority}", f"vrrp_rlimit_rttime {_NO_RTTIME}", "vrrp_no_swap"]
         lines += [
             "enable_script_security",
             f"script_user {self._judged('keepalived_script_user', _health_check.single_user, options.script_user)}",
@@ -774,6 +772,14 @@ def _name(option: str, value: t.Any) -> str:
         raise InvalidValue(option, f"{value!r} is not a name of letters, digits, '-' and '_'")
     return str(value)
 
+
+#: Microseconds of work at one go after which the kernel kills a realtime process (RLIMIT_RTTIME): none, in effect.
+#: keepalived's own 10 ms are too short for a machine that is busy or emulated. Any limit that it has set, it takes off
+#: again for the time of a reload, by one of 0, which it never initialised; is it realtime again before the limit is
+#: back, the kernel's next tick kills VRRP (lib/process.c, reset_process_priorities(), up to 2.3.3). A number that does
+#: not fit its int makes a soft limit above the hard one, which the kernel refuses: so no limit is set, and none is taken
+#: off. Where it fits it is 71 minutes.
+_NO_RTTIME = 2**32 - 2
 
 #: "Cannot change ... at a reload - please restart" (main.c).
 _RESTART_KEYWORDS = (

@@ -95,6 +95,11 @@ def test_a_service_more_moves_nothing() -> None:
         assert f"TCP {VIP}:8081" in after
         # By this the role knows that it has nothing to be told.
         do(name, "cmp /etc/keepalived/keepalived.conf /run/keepalived.running.conf")
+        # No limit on a realtime process: keepalived 2.2.7 gives it back late in a reload, and the kernel may kill it before.
+        vrrp = do(name, "pgrep --newest --parent $(systemctl show --property=MainPID --value keepalived)")
+        assert "SCHED_RR" in do(name, f"chrt --pid {vrrp}")
+        limit = do(name, f"grep '^Max realtime timeout' /proc/{vrrp.strip()}/limits").split()
+        assert limit[3:5] == ["unlimited", "unlimited"]
         for entry, counts in counted[name].items():
             assert all(now >= then for now, then in zip(after[entry], counts, strict=True)), entry
     assert counters("lb1")[f"TCP {VIP}:8080"].connections >= len(load.requests)

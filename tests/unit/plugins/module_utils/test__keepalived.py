@@ -348,7 +348,7 @@ def test_what_is_global() -> None:
         "vrrp_garp_interval 0.01",
         "vrrp_gna_interval 0.01",
         "vrrp_rt_priority 50",
-        "vrrp_rlimit_rttime 10000000",
+        "vrrp_rlimit_rttime 4294967294",
         "vrrp_no_swap",
         "script_user checks",
     ):
