@@ -51,12 +51,6 @@ def cluster_directors(host: str, groups: _cluster.Groups, hostvars: _cluster.Hos
 
 
 @accept_lazy_markers
-def forwarding_methods(declared: t.Any, groups: _cluster.Groups, hostvars: _cluster.HostVars) -> dict[str, list[str]]:
-    """The forwarding methods in use, by family."""
-    return _cluster.forwarding_methods(_services(declared, groups, hostvars))
-
-
-@accept_lazy_markers
 def real_server_services(
     declared: t.Any,
     host: str,
@@ -97,7 +91,6 @@ class FilterModule:
         return {
             "cluster_directors": cluster_directors,
             "director_services": director_services,
-            "forwarding_methods": forwarding_methods,
             "health_checked_services": health_checked_services,
             "named_real_servers": named_real_servers,
             "real_server_configuration": real_server_configuration,

@@ -3,7 +3,7 @@
 
     images/KEY      a disk image, kernel and ssh key; KEY is a digest of all that went into it
     snapshots/KEY   memory and disk of the booted fleet
-    run/CHECKOUT    what one checkout's running lab owns: ports, sockets, its layer over the disk
+    run/CHECKOUT    what one checkout's running lab owns: ports, sockets, a copy of the key, its layer over the disk
     accelerator     what the probe of KVM found
 
 A cache entry is made under another name and renamed when it is complete. It is complete when its manifest is
@@ -26,7 +26,7 @@ from .report import say
 
 MANIFEST = "manifest.json"
 # An entry that no `lab up` has asked for this long goes when the next one is made. A lab that runs on it goes on:
-# its files are open.
+# QEMU has its files open, and ssh a copy of its key.
 KEEP_SECONDS = 3 * 24 * 3600
 
 

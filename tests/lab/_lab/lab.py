@@ -174,8 +174,10 @@ class Lab:
         self.machine.stop()
         shutil.rmtree(self.state / "ssh", ignore_errors=True)
         (self.state / "ssh").mkdir(mode=0o700)
+        key = self.state / "ssh" / "key"
+        shutil.copy(disk_image / "key", key)
         ports = machine.free_ports()
-        config = fleet.ssh_config(ports, disk_image / "key", self.state)
+        config = fleet.ssh_config(ports, key, self.state)
         (self.state / "ssh_config").write_text(config)
         command = machine.command_line(
             accel=accel, image=disk_image, state=self.state, forwards=fleet.forwards(ports), **options

@@ -37,6 +37,12 @@ def test_the_tables_are_complete(checkout, readme, heading, pattern):
     assert set(re.findall(r"^\| `lvs\.ipvs\.(\w+)` ", table, re.MULTILINE)) == {name.split(".")[0] for name in names}
 
 
+def test_the_pythons_are_those_that_make_venv_takes(checkout, readme):
+    named = re.findall(r"Python (3\.\d+) to (3\.\d+)", readme)
+    first, behind = re.findall(r"\(3, (\d+)\)", (checkout / "tests/tools/venv").read_text())
+    assert named == [(f"3.{first}", f"3.{int(behind) - 1}")]
+
+
 def test_the_filters_are_named(checkout, readme):
     filters = {path.stem for path in checkout.glob("plugins/filter/*.yml")}
     assert filters

@@ -15,6 +15,17 @@ def load(path: pathlib.Path) -> dict:
     return (yaml.safe_load(path.read_text()) if path.is_file() else None) or {}
 
 
+def needed(text: str, private: dict) -> set[str]:
+    """The variables that a text names, and those that their values name."""
+    reached: set[str] = set()
+    found = {text}
+    while found:
+        names = {name for words in found for name in re.findall(r"\w+", words)} - reached
+        reached |= names
+        found = {str(private[name]) for name in names & private.keys()}
+    return reached
+
+
 def findings(role: pathlib.Path) -> collections.abc.Iterator[str]:
     """What is wrong with one role."""
     name = role.name
@@ -45,6 +56,13 @@ def findings(role: pathlib.Path) -> collections.abc.Iterator[str]:
             # A template in the defaults is told in words in the description.
             elif "{{" not in str(defaults[key]) and option.get("default") != defaults[key]:
                 yield f"the default of {key} is {defaults[key]!r}, and argument_specs says {option.get('default')!r}"
+
+    # Before ansible-core 2.19 all of a variable is worked out where it is named, whichever part of it is wanted.
+    for path in (role / "tasks").glob("*.yml"):
+        for task in load(path):
+            told = task.pop("register", "")
+            if told == f"__{name}_host" and told in needed(str(task), private):
+                yield f"what asks the host needs {told}, its answer"
 
     used: set[str] = set()
     for folder in ("tasks", "handlers", "templates", "vars", "defaults"):
@@ -94,8 +112,14 @@ GOOD = {
               door_owner: {description: Whose it is., type: str, required: true}
     """,
     "defaults/main.yml": "door_colour: red\n",
-    "vars/main.yml": "_door_tools: [brush]\n",
-    "tasks/main.yml": "- name: Paint\n  ansible.builtin.debug: {msg: '{{ door_colour }} {{ door_owner }}'}\n",
+    "vars/main.yml": "_door_tools: [brush]\n_door_paint: {tool: '{{ _door_tools[0] }}', size: '{{ __door_host.stdout }}'}\n",
+    "tasks/main.yml": """
+- name: Measure
+  ansible.builtin.command: "measure {{ _door_tools }}"
+  register: __door_host
+- name: Paint
+  ansible.builtin.debug: {msg: '{{ door_colour }} {{ door_owner }}'}
+""",
 }
 
 
@@ -123,6 +147,7 @@ def test_a_good_role_passes(tmp_path):
         ("meta/argument_specs.yml", "main:", "other:", "no entry point main"),
         ("tasks/main.yml", "door_colour", "door_color", "is used and declared nowhere"),
         ("tasks/main.yml", "door_colour", "", "nothing in the role uses it"),
+        ("tasks/main.yml", "_door_tools", "_door_paint.tool", "needs __door_host, its answer"),
     ],
 )
 def test_a_fault_is_found(tmp_path, file, old, new, finding):

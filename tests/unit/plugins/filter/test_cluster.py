@@ -60,7 +60,7 @@ def ask(folder: Path, inventory: str, expression: str) -> tuple[bool, t.Any]:
 
 
 def test_playbooks_reach_all_filters_and_hosts_outside_the_limit(tmp_path: Path) -> None:
-    names = ["vips", "forwarding_methods", "director_services", "health_checked_services"]
+    names = ["vips", "director_services", "health_checked_services"]
     cluster = "(groups, hostvars)"
     parts = [f"'{name}': lvs_services | lvs.ipvs.{name}{cluster}" for name in names]
     parts.append(
@@ -71,7 +71,6 @@ def test_playbooks_reach_all_filters_and_hosts_outside_the_limit(tmp_path: Path)
     good, answer = ask(tmp_path, INVENTORY, "{" + ", ".join(parts) + "}")
     assert good
     servers = [{"address": "198.51.100.21", "weight": 2}, {"address": "198.51.100.22"}]
-    assert answer["forwarding_methods"] == {"ipv4": ["masquerade"], "ipv6": []}
     assert answer["vips"] == ["192.0.2.10"]
     assert answer["director_services"] == [
         {"protocol": "tcp", "address": "192.0.2.10", "port": 80, "real_servers": servers}
