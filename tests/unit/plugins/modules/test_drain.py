@@ -152,6 +152,46 @@ def test_who_waits_for_the_drain_of_another_run_fails_with_the_numbers_and_leave
     assert weights(kernel) == [0, 3, 0, 3]
 
 
+def unfinished(record: pathlib.Path, value: bool) -> None:
+    """What a run that waits, or was killed while it did, leaves in the record; or what it writes at its end."""
+    words = json.loads(record.read_text())
+    record.write_text(json.dumps({**words, "drains": [{**one, "unfinished": value} for one in words["drains"]]}))
+
+
+def test_what_the_other_run_finished_meanwhile_is_left_to_it(drain, kernel, record, monkeypatch):
+    kernel.looks = [Connections(1, 0, 0)]
+    drain()
+    unfinished(record, True)
+    monkeypatch.setattr("time.sleep", lambda _seconds: unfinished(record, False))
+    result = drain(wait=True, wait_retries=1)
+    assert (result["failed"], result["changed"], result["steps"]) == (True, False, [])
+    assert weights(kernel) == [0, 3, 0, 3]
+    assert len(json.loads(record.read_text())["drains"]) == 2
+
+
+def test_what_the_other_run_finished_is_put_back_to_that(drain, kernel, record, monkeypatch):
+    drain()
+    unfinished(record, True)
+    kernel.looks = [Connections(1, 0, 0), Connections(0, 0, 0)]
+    monkeypatch.setattr("time.sleep", lambda _seconds: unfinished(record, False))
+    kernel.refuses = {OF_DNS.replace("edit", "remove"): errno.ENOMEM}
+    result = drain(wait=True, wait_retries=1, remove=True)
+    assert (result["failed"], result["changed"]) == (True, False)
+    assert kernel.done[-2:] == [OF_WEB.replace("edit", "remove"), OF_WEB.replace("edit", "add")]
+    drains = json.loads(record.read_text())["drains"]
+    assert [(one["held_weight"], one["unfinished"]) for one in drains] == [(0, False), (0, False)]
+
+
+def test_what_a_dead_run_left_is_put_back_though_this_one_has_finished_it(drain, kernel, record):
+    drain()
+    unfinished(record, True)
+    kernel.refuses = {OF_WEB.replace("edit", "remove"): errno.ENOMEM}
+    result = drain(wait=True, remove=True)
+    assert (result["failed"], result["changed"]) == (True, False)
+    assert weights(kernel) == [3, 3, 3, 3]
+    assert json.loads(record.read_text()) == {"drains": []}
+
+
 def test_whose_drain_a_run_began_is_told(drain, kernel):
     assert drain(check=True)["began"] == ["198.51.100.21"]
     assert drain()["began"] == ["198.51.100.21"]
@@ -310,6 +350,18 @@ def test_a_file_that_nobody_heeds_is_taken_back(drain, kernel, record, files, se
     assert list(files.iterdir()) == []
     assert setting.read_text() == "0\n"
     assert json.loads(record.read_text()) == {"drains": []}
+
+
+def test_a_file_that_the_other_run_finished_is_left_to_it(drain, kernel, record, files, monkeypatch):
+    of_keepalived = {"health_checked": [WEB], "drain_files": str(files)}
+    kernel.before_apply = lambda: kernel.has({**WEB, "real_servers": [{**R1, "weight": 0}, R2]}, DNS)
+    drain(**of_keepalived)
+    unfinished(record, True)
+    kernel.looks = [Connections(1, 0, 0)]
+    monkeypatch.setattr("time.sleep", lambda _seconds: unfinished(record, False))
+    result = drain(wait=True, wait_retries=1, **of_keepalived)
+    assert (result["failed"], result["changed"], result["steps"]) == (True, False, [])
+    assert (files / "198.51.100.21").read_text() == "-2147483647\n"
 
 
 def test_without_the_folder_nobody_could_tell_keepalived(drain, kernel):
