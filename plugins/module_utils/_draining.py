@@ -230,7 +230,7 @@ class _Work:
                     break
                 passed = time.monotonic() - began
                 if passed > PATIENCE:
-                    raise _NotTakenUp(change.done, {key: there.weight})
+                    raise _NotTakenUp(change.steps, {key: there.weight})
                 if passed > PATIENCE_WITH_CHECKS and step.value > step.old:
                     break
                 time.sleep(0.02)
