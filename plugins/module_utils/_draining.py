@@ -150,7 +150,7 @@ class _Work:
                 if not done:
                     raise
                 raise Failure(str(error), {"changed": bool(done), **report(done)}) from error
-            if not self.checked.values and not any(key in self.register.drains for key in self.keys):
+            if not any(self.checked.values.values()) and not any(key in self.register.drains for key in self.keys):
                 break
         waited = self._await_checks() if self.params["wait"] else 0.0
         self._look()

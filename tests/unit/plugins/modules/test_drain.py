@@ -389,6 +389,20 @@ def test_a_file_that_the_other_run_finished_is_left_to_it(drain, kernel, record,
     assert (files / "198.51.100.21").read_text() == "-2147483647\n"
 
 
+def test_a_slow_start_ends_when_the_last_file_is_gone(drain, kernel, files, slept):
+    light, dns = ({**service, "real_servers": [{**R1, "weight": 1}, R2]} for service in (WEB, DNS))
+    of_keepalived = {"health_checked": [light], "drain_files": str(files)}
+    kernel.has(light, dns)
+    kernel.before_apply = lambda: kernel.has({**light, "real_servers": [{**R1, "weight": 0}, R2]}, dns)
+    drain(**of_keepalived)
+    kernel.before_apply = lambda: kernel.has(light, {**DNS, "real_servers": [{**R1, "weight": 0}, R2]})
+    slept.clear()
+    # Nobody of weight 1 can begin with less.
+    steps = drain(state="enabled", slow_start=600, slow_start_steps=10, **of_keepalived)["steps"]
+    assert steps == [f"remove {files / '198.51.100.21'}", OF_DNS, OFF]
+    assert slept == []
+
+
 def test_a_file_that_was_removed_before_a_refused_message_is_told(drain, kernel, files):
     of_keepalived = {"health_checked": [WEB], "drain_files": str(files)}
     kernel.before_apply = lambda: kernel.has({**WEB, "real_servers": [{**R1, "weight": 0}, R2]}, DNS)
