@@ -22,6 +22,7 @@ from ansible_collections.lvs.ipvs.plugins.module_utils._drain import (
     Register,
     SettingStep,
 )
+from ansible_collections.lvs.ipvs.plugins.module_utils._kernel import KernelError, Stopped
 from ansible_collections.lvs.ipvs.plugins.module_utils._model import Table
 from ansible_collections.lvs.ipvs.plugins.module_utils._record import (
     locked_record,
@@ -29,9 +30,21 @@ from ansible_collections.lvs.ipvs.plugins.module_utils._record import (
     replace_file,
     write_record,
 )
+from ansible_collections.lvs.ipvs.plugins.module_utils._wire import MalformedMessage
 
 #: Each network namespace has its own, while ip_vs is loaded.
 SETTING = f"/proc/sys/net/ipv4/vs/{drain.SYSCTL}"
+
+
+class Broken(Stopped):
+    """A change that ended half way by something else than a refused message."""
+
+    def __init__(self, done: t.Sequence[object], reason: Exception) -> None:
+        super().__init__(done, reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.reason}; {len(self.done)} steps were done before: running again takes up from there"
 
 
 class DrainRecord:
@@ -66,16 +79,34 @@ class DrainRecord:
         return drain.change(register, move, have, setting, checked)
 
     def carry_out(self, register: Register, change: Change, apply: t.Callable[[], None]) -> None:
-        """Make a change, intent first; ``apply`` sends the messages, with the files written. Raises OSError and what ``apply`` does."""
-        if change.intent != register:
-            self._write(change.intent)
-        _set(change.before)
-        for step in change.files:
-            _write_file(step)
-        apply()
-        _set(change.behind)
-        if change.outcome != change.intent:
-            self._write(change.outcome)
+        """Make a change, intent first; ``apply`` sends the messages, with the files written.
+
+        Raises OSError and what ``apply`` does, if nothing was done, and else a Stopped that knows all that was.
+        """
+        done: list[object] = []
+        try:
+            if change.intent != register:
+                self._write(change.intent)
+            for setting in change.before:
+                _set(setting)
+                done.append(setting)
+            for file in change.files:
+                _write_file(file)
+                done.append(file)
+            apply()
+            done += change.steps
+            for setting in change.behind:
+                _set(setting)
+                done.append(setting)
+            if change.outcome != change.intent:
+                self._write(change.outcome)
+        except Stopped as error:
+            error.done = [*done, *error.done]
+            raise
+        except (KernelError, MalformedMessage, OSError) as error:
+            if not done:
+                raise
+            raise Broken(done, error) from error
 
     def _write(self, register: Register) -> None:
         write_record(self.path, drain.format_register(register))
@@ -86,10 +117,9 @@ def _setting() -> int:
         return int(file.read())
 
 
-def _set(steps: t.Iterable[SettingStep]) -> None:
-    for step in steps:
-        with open(SETTING, "w", encoding="ascii") as file:
-            file.write(f"{step.value}\n")
+def _set(step: SettingStep) -> None:
+    with open(SETTING, "w", encoding="ascii") as file:
+        file.write(f"{step.value}\n")
 
 
 def read_values(folder: str, addresses: t.Iterable[str]) -> dict[str, int]:

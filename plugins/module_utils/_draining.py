@@ -96,6 +96,8 @@ class _Work:
         self.done: list[object] = []
         #: What this run began to drain, and the drains that it found in their places.
         self.prior: dict[DrainKey, Drain | None] = {}
+        #: Of these, what another run began that had not finished.
+        self.taken_up: set[DrainKey] = set()
         #: What the files of its addresses held before.
         self.prior_values: dict[str, int] = {}
         #: The addresses that were drained nowhere before this run.
@@ -118,7 +120,7 @@ class _Work:
                 raise self._failure(self._reason(waited))
             goes_on = drained or waits
             if self._has_to_finish(goes_on):
-                self._turn(lambda register, have: drain.finish(register, self.keys, have, self._removes(goes_on)))
+                self._turn(lambda register, have: self._finish(register, have, self._removes(goes_on)))
         except Exception as error:
             if self.check_mode or not self.prior:
                 raise
@@ -148,7 +150,7 @@ class _Work:
                 if not done:
                     raise
                 raise Failure(str(error), {"changed": bool(done), **report(done)}) from error
-            if not self.checked.values and not any(key in self.register.drains for key in self.keys):
+            if not any(self.checked.values.values()) and not any(key in self.register.drains for key in self.keys):
                 break
         waited = self._await_checks() if self.params["wait"] else 0.0
         self._look()
@@ -228,7 +230,7 @@ class _Work:
                     break
                 passed = time.monotonic() - began
                 if passed > PATIENCE:
-                    raise _NotTakenUp(change.done, {key: there.weight})
+                    raise _NotTakenUp(change.steps, {key: there.weight})
                 if passed > PATIENCE_WITH_CHECKS and step.value > step.old:
                     break
                 time.sleep(0.02)
@@ -281,13 +283,14 @@ class _Work:
         for key in self.keys:
             there = register.drains.get(key)
             if there and there.unfinished:
-                # The run that began this one died; it is this one's to put back.
+                # The run that began this one died, or still waits; unless that one finishes it, it is this one's to put back.
                 self.prior[key] = None
+                self.taken_up.add(key)
             elif there != move.outcome[key]:
                 self.prior[key] = there
-        of_the_dead = {key[1].address for key, there in register.drains.items() if there.unfinished}
+        begun = {key[1].address for key, there in register.drains.items() if there.unfinished}
         self.prior_values = {
-            address: 0 if address in of_the_dead else self.checked.values.get(address, 0) for address in move.files
+            address: 0 if address in begun else self.checked.values.get(address, 0) for address in move.files
         }
         held = {
             server.address
@@ -296,6 +299,24 @@ class _Work:
         }
         self.began = sorted({server.address for _service, server in self.keys} - held)
         return move
+
+    def _finish(self, register: Register, have: Table, remove: bool) -> Move:
+        self._leave_finished(register)
+        return drain.finish(register, self.keys, have, remove)
+
+    def _undo(self, register: Register, have: Table) -> Move:
+        self._leave_finished(register)
+        return drain.undo(register, self.prior, have, self.prior_values)
+
+    def _leave_finished(self, register: Register) -> None:
+        """What the run that began it has finished meanwhile is its own: looked for before this run finishes it itself."""
+        for key in self.taken_up:
+            there = register.drains.get(key)
+            if there and not there.unfinished:
+                self.prior[key] = there
+                if key[1].address in self.prior_values:
+                    self.prior_values[key[1].address] = self.checked.values.get(key[1].address, 0)
+        self.taken_up.clear()
 
     def _removes(self, goes_on: bool) -> bool:
         return bool(self.params["remove"]) and goes_on
@@ -313,7 +334,7 @@ class _Work:
         failed = [*self.done, *(error.done if isinstance(error, Stopped) else ())]
         self.done = []
         try:
-            self._turn(lambda register, have: drain.undo(register, self.prior, have, self.prior_values))
+            self._turn(self._undo)
         except Exception as again:
             reason = f"{error}; to put back what was changed failed too: {again}; state=enabled takes up from there"
             return Failure(reason, {**self._progress(), "changed": bool(failed), **report(failed)})

@@ -57,6 +57,8 @@ def _kept(mode: int, rate: int) -> t.Iterator[None]:
             _set(mode, rate)
         finally:
             os._exit(0)
+    # Out of the group before anything is set: Ansible kills all of it when the time of an asynchronous task is over.
+    os.setpgid(child, child)
     os.close(reading)
     try:
         yield

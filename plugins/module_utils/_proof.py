@@ -145,6 +145,22 @@ def without_weight(table: Table, keys: t.Iterable[DrainKey]) -> Table:
     return changed
 
 
+def irreplaceable(have: Table, then: Table, failures: t.Iterable[DrainKey], drained: t.Container[DrainKey]) -> Table:
+    """Who has weight in services that nobody would serve any more, while those that failed do not answer."""
+    kept: Table = {}
+    for key in dict.fromkeys(service for service, _server in failures):
+        if key not in have or any(server.weight for server in then[key].real_servers.values()):
+            continue
+        serving = {
+            server_key: server
+            for server_key, server in have[key].real_servers.items()
+            if server.weight and (key, server_key) not in drained
+        }
+        if serving:
+            kept[key] = Entry(then[key].service, serving)
+    return kept
+
+
 def parse_failures(given: t.Iterable[t.Mapping[str, t.Any]]) -> dict[DrainKey, str]:
     """What format_failures() made."""
     failures = {}

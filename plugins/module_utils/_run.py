@@ -203,14 +203,22 @@ def table(module: AnsibleModule) -> Result:
         have = kernel.read(want)
         drained = drain.joined(register.drains, want, have)
         held = drain.held(want, drained)
+        theirs = released.keys() - leaving.keys()
+        disposable: Table = {"none": {}, "owned": owned, "all": _without(have, theirs)}[params["purge"]]
         proven: Result = {}
         if wishes:
             # Who has a service from now on is also who checks its real servers.
             failures, proven = _prove(wishes, have, _without(held, leaving))
             # So it is recorded, too: a boot brings back what was applied.
             want, held = (proof.without_weight(table, failures) for table in (want, held))
-        theirs = released.keys() - leaving.keys()
-        disposable: Table = {"none": {}, "owned": owned, "all": _without(have, theirs)}[params["purge"]]
+            if failures:
+                then = after(have, plan(have, held, disposable))
+                kept = proof.irreplaceable(have, then, failures, drained)
+                want, held = (union(table, kept) for table in (want, held))
+                proven["kept"] = [drain.told((key, server)) for key in kept for server in kept[key].real_servers]
+                if kept:
+                    told = "; ".join(proven["kept"][:SERVICES_SHOWN])
+                    module.warn(f"kept in use, for those that are to serve in place of them do not answer: {told}")
         change = _change(module, kernel, have, held, disposable, paths.__getitem__)
         change.result.update(proven)
         _refuse_a_large_purge(have, drain.with_removed(change.after, drained), disposable, params["purge_limit"])
@@ -255,6 +263,7 @@ def _prove(wishes: proof.Wishes, have: Table, want: Table) -> tuple[list[DrainKe
     result = {
         "unanswered": proof.format_failures(failures),
         "unprobed": [drain.told(key) for key in beyond],
+        "kept": [],
     }
     if failures and wishes.on_failure == "fail":
         told = "; ".join(f"{drain.told(key)}: {reason}" for key, reason in list(failures.items())[:SERVICES_SHOWN])

@@ -179,6 +179,8 @@ options:
           - What follows when some do not answer.
           - With V(continue) they are applied with weight 0, and so recorded in O(record), and the rest of the table as it is
             listed. The next run asks them again.
+          - Where a service would be left without any weight by that, those that have weight keep it, though they are listed
+            no more, or with weight 0. RV(kept) and a warning name them.
           - With V(fail) the module fails, and changes nothing at all.
         type: str
         choices: [continue, fail]
@@ -291,6 +293,14 @@ unanswered:
       address: 198.51.100.21
       port: 80
       reason: connection refused
+kept:
+  description:
+    - The real servers that keep the weight they have, though O(services) gives them none, for those that are to serve in place of
+      them do not answer.
+  returned: if O(probe) is given
+  type: list
+  elements: str
+  sample: ["real server 198.51.100.21:80 of service tcp 192.0.2.10:80"]
 unprobed:
   description: The real servers that got weight for the first time, and could not be asked to prove anything.
   returned: if O(probe) is given

@@ -71,16 +71,18 @@ def test_in_a_pause_nobody_is_refused(apply: Callable[..., dict[str, Any]]) -> N
 
 
 def test_a_pause_ends_though_its_process_is_killed(apply: Callable[..., dict[str, Any]]) -> None:
+    """And all of its process group, as Ansible does with a task whose time as ``async`` is over."""
     apply([WEB])
     Path(_pause.RATE).write_text("7")
     paused = os.fork()
     if not paused:
+        os.setpgid(0, 0)
         with _pause.nobody_begins():
             os.kill(os.getpid(), signal.SIGSTOP)
             os.kill(os.getpid(), signal.SIGKILL)
     os.waitpid(paused, os.WUNTRACED)
     assert settings() == ("3", "1")
-    os.kill(paused, signal.SIGKILL)
+    os.killpg(paused, signal.SIGKILL)
     os.waitpid(paused, 0)
     deadline = time.monotonic() + 60
     while settings() != ("0", "7"):

@@ -9,6 +9,7 @@ import pathlib
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.unit.conftest import ansible_playbook
 
@@ -64,3 +65,26 @@ def site(folder: pathlib.Path, *arguments: str) -> str:
     run = ansible_playbook(folder, "-i", "hosts.yml", "lvs.ipvs.site", *arguments, COLUMNS="1000")
     assert run.returncode
     return " ".join((run.stdout + run.stderr).split()).replace("''", "'").replace('\\"', '"')
+
+
+@pytest.mark.parametrize("kept", [[], ["real server 198.51.100.21:80 of service tcp 192.0.2.10:80"]])
+def test_who_is_kept_in_use_keeps_what_it_needs_for_it(
+    kept: list[str], tmp_path: pathlib.Path, checkout: pathlib.Path
+) -> None:
+    """A director keeps sending to a real server that is declared no more, where no other answers."""
+    plays = yaml.safe_load((checkout / "playbooks/site.yml").read_text())
+    remember = next(task for play in plays for task in play.get("tasks", []) if "Remember that" in task["name"])
+    take_off = plays[-1]
+    for task in take_off["tasks"]:
+        if "ansible.builtin.include_role" in task:
+            task["ansible.builtin.debug"] = {"msg": "TAKEN OFF"}
+            del task["ansible.builtin.include_role"]
+    directors = {"hosts": "lb1:lb2", "gather_facts": False, "tasks": [remember]}
+    (tmp_path / "play.yml").write_text(yaml.safe_dump([directors, {**take_off, "hosts": "web1"}]))
+    inventory = yaml.safe_load(INVENTORY)
+    inventory["all"]["children"]["directors"]["hosts"]["lb2"]["__director_table"] = {"kept": kept}
+    (tmp_path / "hosts.yml").write_text(yaml.safe_dump(inventory))
+    run = ansible_playbook(tmp_path, "-i", "hosts.yml", "play.yml", "-e", "_real_server_waits=true")
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert ("TAKEN OFF" in run.stdout) == (not kept)
+    assert ("without lb2" in run.stdout) == bool(kept)

@@ -9,7 +9,7 @@ import typing as t
 import pytest
 
 from ansible_collections.lvs.ipvs.plugins.module_utils import _drain, _options, _proof
-from ansible_collections.lvs.ipvs.plugins.module_utils._model import IPIP, Tunnel
+from ansible_collections.lvs.ipvs.plugins.module_utils._model import IPIP, Table, Tunnel
 
 VIP, SERVER = "192.0.2.10", "198.51.100.21"
 GUE = Tunnel("gue", 6080, "csum")
@@ -85,3 +85,32 @@ def test_a_mark_is_of_the_family_of_its_address() -> None:
     )
     assert wishes
     assert [str(key) for key in wishes.marked] == ["fwmark 7 ipv6"]
+
+
+def weighing(**weights: int) -> Table:
+    """A table with one service; its real servers by the last digits of their addresses."""
+    servers = [{"address": f"198.51.100.{name[1:]}", "weight": weight} for name, weight in weights.items()]
+    return _options.parse_services([{"protocol": "tcp", "address": VIP, "port": 80, "real_servers": servers}])
+
+
+@pytest.mark.parametrize(
+    ("have", "then", "drained", "kept"),
+    [
+        ({}, {"r21": 0}, [], []),
+        ({"r22": 0}, {"r21": 0}, [], []),
+        ({"r22": 1, "r23": 2, "r24": 0}, {"r21": 0, "r22": 0}, [], ["22", "23"]),
+        ({"r22": 1}, {"r21": 0, "r24": 1}, [], []),
+        # A drain takes more than the weight of others.
+        ({"r22": 1, "r23": 1}, {"r21": 0, "r22": 0}, ["22"], ["23"]),
+        ({"r22": 1}, {"r21": 0, "r22": 0}, ["22"], []),
+    ],
+)
+def test_who_cannot_be_replaced(
+    have: dict[str, int], then: dict[str, int], drained: list[str], kept: list[str]
+) -> None:
+    before, behind = weighing(**have) if have else {}, weighing(**then)
+    named = {server.address[-2:]: (key, server) for key in before for server in before[key].real_servers}
+    failures = [(key, server) for key in behind for server in behind[key].real_servers if server.address == SERVER]
+    found = _proof.irreplaceable(before, behind, failures, [named[name] for name in drained])
+    assert [server.address[-2:] for entry in found.values() for server in entry.real_servers] == kept
+    assert _proof.irreplaceable(before, behind, [], []) == {}

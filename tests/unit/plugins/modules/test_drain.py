@@ -152,6 +152,46 @@ def test_who_waits_for_the_drain_of_another_run_fails_with_the_numbers_and_leave
     assert weights(kernel) == [0, 3, 0, 3]
 
 
+def unfinished(record: pathlib.Path, value: bool) -> None:
+    """What a run that waits, or was killed while it did, leaves in the record; or what it writes at its end."""
+    words = json.loads(record.read_text())
+    record.write_text(json.dumps({**words, "drains": [{**one, "unfinished": value} for one in words["drains"]]}))
+
+
+def test_what_the_other_run_finished_meanwhile_is_left_to_it(drain, kernel, record, monkeypatch):
+    kernel.looks = [Connections(1, 0, 0)]
+    drain()
+    unfinished(record, True)
+    monkeypatch.setattr("time.sleep", lambda _seconds: unfinished(record, False))
+    result = drain(wait=True, wait_retries=1)
+    assert (result["failed"], result["changed"], result["steps"]) == (True, False, [])
+    assert weights(kernel) == [0, 3, 0, 3]
+    assert len(json.loads(record.read_text())["drains"]) == 2
+
+
+def test_what_the_other_run_finished_is_put_back_to_that(drain, kernel, record, monkeypatch):
+    drain()
+    unfinished(record, True)
+    kernel.looks = [Connections(1, 0, 0), Connections(0, 0, 0)]
+    monkeypatch.setattr("time.sleep", lambda _seconds: unfinished(record, False))
+    kernel.refuses = {OF_DNS.replace("edit", "remove"): errno.ENOMEM}
+    result = drain(wait=True, wait_retries=1, remove=True)
+    assert (result["failed"], result["changed"]) == (True, False)
+    assert kernel.done[-2:] == [OF_WEB.replace("edit", "remove"), OF_WEB.replace("edit", "add")]
+    drains = json.loads(record.read_text())["drains"]
+    assert [(one["held_weight"], one["unfinished"]) for one in drains] == [(0, False), (0, False)]
+
+
+def test_what_a_dead_run_left_is_put_back_though_this_one_has_finished_it(drain, kernel, record):
+    drain()
+    unfinished(record, True)
+    kernel.refuses = {OF_WEB.replace("edit", "remove"): errno.ENOMEM}
+    result = drain(wait=True, remove=True)
+    assert (result["failed"], result["changed"]) == (True, False)
+    assert weights(kernel) == [3, 3, 3, 3]
+    assert json.loads(record.read_text()) == {"drains": []}
+
+
 def test_whose_drain_a_run_began_is_told(drain, kernel):
     assert drain(check=True)["began"] == ["198.51.100.21"]
     assert drain()["began"] == ["198.51.100.21"]
@@ -200,8 +240,9 @@ def test_a_sysctl_that_cannot_be_set_stops_before_the_weights(drain, kernel, set
 def test_a_refusal_half_way_puts_back_what_was_done(drain, kernel, setting, record):
     kernel.refuses = {OF_DNS: errno.ENOMEM}
     result = drain()
-    assert result["msg"].startswith(f"the kernel refused to {OF_DNS}: Cannot allocate memory; 1 steps were done before")
+    assert result["msg"].startswith(f"the kernel refused to {OF_DNS}: Cannot allocate memory; 2 steps were done before")
     assert result["msg"].endswith("; what was changed is put back")
+    assert result["steps"] == [ON, OF_WEB, OF_WEB, OFF]
     assert (result["changed"], kernel.done, weights(kernel)) == (False, [OF_WEB, OF_WEB], [3, 3, 3, 3])
     assert setting.read_text() == "0\n"
     assert json.loads(record.read_text()) == {"drains": []}
@@ -236,6 +277,30 @@ def test_a_way_back_that_stops_is_gone_on_with(drain, kernel, setting):
     kernel.refuses = {}
     assert drain(state="enabled")["steps"] == [OF_WEB, OF_DNS, OFF]
     assert weights(kernel) == [3, 3, 3, 3]
+
+
+def test_what_came_before_a_refused_message_is_told(run, drain, kernel, record, setting, tmp_path):
+    """The sysctl, which is needed as soon as a service in which somebody is drained becomes persistent."""
+    kernel.has({**WEB, "persistence_timeout": 0}, DNS)
+    drain()
+    edit = "edit service tcp 192.0.2.10:80"
+    kernel.refuses = {edit: errno.ENOMEM}
+    result = run("table", services=[WEB, DNS], drains=str(record))
+    assert result["msg"].startswith(f"the kernel refused to {edit}: Cannot allocate memory; 1 steps were done before")
+    assert (result["failed"], result["changed"], result["steps"]) == (True, True, [ON])
+    assert setting.read_text() == "1\n"
+
+
+def test_what_came_before_a_record_that_cannot_be_written_is_told(drain, kernel, record, monkeypatch):
+    drain()
+
+    def full(*_given: t.Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    kernel.before_apply = lambda: monkeypatch.setattr(_drain_record, "write_record", full)
+    result = drain(state="enabled")
+    assert "No space left on device; 3 steps were done before" in result["msg"]
+    assert (result["failed"], result["changed"], result["steps"]) == (True, True, [OF_WEB, OF_DNS, OFF])
 
 
 def test_a_slow_start_takes_its_time(drain, slept):
@@ -310,6 +375,43 @@ def test_a_file_that_nobody_heeds_is_taken_back(drain, kernel, record, files, se
     assert list(files.iterdir()) == []
     assert setting.read_text() == "0\n"
     assert json.loads(record.read_text()) == {"drains": []}
+
+
+def test_a_file_that_the_other_run_finished_is_left_to_it(drain, kernel, record, files, monkeypatch):
+    of_keepalived = {"health_checked": [WEB], "drain_files": str(files)}
+    kernel.before_apply = lambda: kernel.has({**WEB, "real_servers": [{**R1, "weight": 0}, R2]}, DNS)
+    drain(**of_keepalived)
+    unfinished(record, True)
+    kernel.looks = [Connections(1, 0, 0)]
+    monkeypatch.setattr("time.sleep", lambda _seconds: unfinished(record, False))
+    result = drain(wait=True, wait_retries=1, **of_keepalived)
+    assert (result["failed"], result["changed"], result["steps"]) == (True, False, [])
+    assert (files / "198.51.100.21").read_text() == "-2147483647\n"
+
+
+def test_a_slow_start_ends_when_the_last_file_is_gone(drain, kernel, files, slept):
+    light, dns = ({**service, "real_servers": [{**R1, "weight": 1}, R2]} for service in (WEB, DNS))
+    of_keepalived = {"health_checked": [light], "drain_files": str(files)}
+    kernel.has(light, dns)
+    kernel.before_apply = lambda: kernel.has({**light, "real_servers": [{**R1, "weight": 0}, R2]}, dns)
+    drain(**of_keepalived)
+    kernel.before_apply = lambda: kernel.has(light, {**DNS, "real_servers": [{**R1, "weight": 0}, R2]})
+    slept.clear()
+    # Nobody of weight 1 can begin with less.
+    steps = drain(state="enabled", slow_start=600, slow_start_steps=10, **of_keepalived)["steps"]
+    assert steps == [f"remove {files / '198.51.100.21'}", OF_DNS, OFF]
+    assert slept == []
+
+
+def test_a_file_that_was_removed_before_a_refused_message_is_told(drain, kernel, files):
+    of_keepalived = {"health_checked": [WEB], "drain_files": str(files)}
+    kernel.before_apply = lambda: kernel.has({**WEB, "real_servers": [{**R1, "weight": 0}, R2]}, DNS)
+    drain(**of_keepalived)
+    kernel.before_apply = lambda: None
+    kernel.refuses = {OF_DNS: errno.ENOMEM}
+    result = drain(state="enabled", **of_keepalived)
+    assert (result["failed"], result["changed"]) == (True, True)
+    assert result["steps"] == [f"remove {files / '198.51.100.21'}"]
 
 
 def test_without_the_folder_nobody_could_tell_keepalived(drain, kernel):

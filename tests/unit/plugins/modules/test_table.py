@@ -10,6 +10,7 @@ import pathlib
 import stat
 
 import pytest
+from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.lvs.ipvs.plugins.module_utils import _info, _probe, _run
 from ansible_collections.lvs.ipvs.plugins.module_utils._kernel import KernelError, Unanswered
@@ -721,6 +722,36 @@ def test_who_is_released_is_not_asked(owned, silent, kernel, record):
     # As declared: whether they answer is its new owner's to find out.
     assert weights(kernel.words[:1]) == {"1": 1, "2": 1, "3": 1}
     assert ours(record) == [(81, 1)]
+
+
+@pytest.mark.parametrize("listed", [[R2], [{**R1, "weight": 0}, R2]])
+def test_who_serves_keeps_its_weight_until_somebody_answers(owned, silent, kernel, record, listed, monkeypatch):
+    warned: list[str] = []
+    monkeypatch.setattr(AnsibleModule, "warn", lambda _module, text: warned.append(text))
+    owned({**WEB, "real_servers": [R1]})
+    silent[0]["198.51.100.22"] = "refused"
+    wanted = {**WEB, "scheduler": "lc", "real_servers": listed}
+    for check, applied in ((True, 1), (False, 2), (False, 2)):
+        result = owned(wanted, DNS, probe={}, check=check)
+        assert result["kept"] == ["real server 198.51.100.21:80 of service tcp 192.0.2.10:80"]
+        assert warned.pop().endswith(f"do not answer: {result['kept'][0]}")
+        assert (result["unanswered"], kernel.applied) == ([unanswered(2)], applied)
+    # Everything else is as listed, and a boot brings back what serves.
+    recorded = json.loads(record.read_text())["services"]
+    for words in (kernel.words, recorded):
+        web = next(service for service in words if service["port"] == 80)
+        assert (len(words), web["scheduler"], weights([web])) == (2, "lc", {"1": 1, "2": 0})
+    silent[0].clear()
+    result = owned(wanted, DNS, probe={})
+    assert (result["kept"], warned) == ([], [])
+    assert weights(kernel.words) == ({"2": 1} if len(listed) == 1 else {"1": 0, "2": 1})
+
+
+def test_who_serves_goes_where_others_do(owned, silent, kernel):
+    owned({**WEB, "real_servers": [R1, R3]})
+    silent[0]["198.51.100.22"] = "refused"
+    assert owned({**WEB, "real_servers": [R2, R3]}, probe={})["kept"] == []
+    assert weights(kernel.words) == {"2": 0, "3": 1}
 
 
 @pytest.mark.parametrize(
