@@ -49,7 +49,7 @@ options:
       - The O(lvs.ipvs.table#module:record) of M(lvs.ipvs.table). Only services that it holds are then drained.
       - Services of other managers are left alone, for behind their back a weight does not last; they are told in RV(left_alone).
         Those of keepalived can be told by O(health_checked).
-      - Without it, the real servers are drained in all services of the table.
+      - Without it, the real servers are drained in all services of the table, but for what no option says (RV(left_alone)).
     type: path
   health_checked:
     description:
@@ -143,6 +143,7 @@ options:
   fail_on_not_found:
     description:
       - Fail if an address is neither a real server of a service (of O(table_record), if given) nor drained. Else it is passed over.
+        Those that are left alone (RV(left_alone)) do not count.
     type: bool
     default: false
 notes:
@@ -279,7 +280,9 @@ real_servers:
       persistent_connections: 0
       waits_for: {}
 left_alone:
-  description: The real servers that are meant, in services that neither O(table_record) nor O(health_checked) holds.
+  description:
+    - The real servers that are meant, in services that neither O(table_record) nor O(health_checked) holds.
+    - Also those that others made in a way that no option of M(lvs.ipvs.table) says, such as direct forwarding to another port.
   returned: always, but for errors in the options
   type: list
   elements: str
