@@ -38,8 +38,13 @@ def timeouts(module: AnsibleModule) -> Result:
             result["diff"] = {"before": options.timeouts_text(have), "after": options.timeouts_text(want)}
         if changed and not module.check_mode:
             kernel.set_timeouts(want)
-        if record and read_record(record) != want._asdict():
-            write_record(record, want._asdict())
+        if record:
+            # What others set is theirs, and may be what no option says.
+            given = {option: module.params[option] for option in model.TIMEOUT_OPTIONS}
+            recorded = read_record(record)
+            ours = {**recorded, **{option: value for option, value in given.items() if value is not None}}
+            if ours != recorded:
+                write_record(record, ours)
         return result
 
 
