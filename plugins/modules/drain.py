@@ -238,7 +238,7 @@ kept_out:
   sample: []
 real_servers:
   description: The real servers that are meant, in each service that they serve.
-  returned: always, but for errors in the options
+  returned: success, and when a drain, or a wait, fails part way
   type: list
   elements: dict
   contains:
@@ -283,13 +283,13 @@ left_alone:
   description:
     - The real servers that are meant, in services that neither O(table_record) nor O(health_checked) holds.
     - Also those that others made in a way that no option of M(lvs.ipvs.table) says, such as direct forwarding to another port.
-  returned: always, but for errors in the options
+  returned: success, and when a drain, or a wait, fails part way
   type: list
   elements: str
   sample: ["real server 198.51.100.21:443 of service tcp 192.0.2.10:443"]
 samples:
   description: The connections of all real servers together at each look. Of a long wait, 100 samples at most.
-  returned: always, but for errors in the options
+  returned: success, and when a drain, or a wait, fails part way
   type: list
   elements: dict
   contains:
@@ -310,13 +310,13 @@ samples:
     - {seconds: 5.0, active_connections: 0, inactive_connections: 0, persistent_connections: 0}
 steps:
   description: The steps that were taken, or would be in check mode, in order.
-  returned: always, but for errors in the options
+  returned: success, and when it fails part way
   type: list
   elements: str
   sample: ["edit real server 198.51.100.21:80 of service tcp 192.0.2.10:80"]
 step_count:
   description: The number of steps.
-  returned: always, but for errors in the options
+  returned: success, and when it fails part way
   type: int
   sample: 1
 """

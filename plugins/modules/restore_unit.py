@@ -87,13 +87,13 @@ EXAMPLES = r"""
 RETURN = r"""
 steps:
   description: The files that were written or removed, or would be in check mode.
-  returned: always
+  returned: success
   type: list
   elements: str
   sample: ["write /etc/systemd/system/lvs-ipvs.service"]
 step_count:
   description: The number of steps.
-  returned: always
+  returned: success
   type: int
   sample: 1
 """

@@ -65,13 +65,13 @@ timeouts:
   sample: {tcp: 3600, tcpfin: 60, udp: 300}
 steps:
   description: The steps that were taken, or would be in check mode, in order; each is one message to the kernel.
-  returned: always
+  returned: success
   type: list
   elements: str
   sample: ["set timeouts tcp 3600, tcpfin 60"]
 step_count:
   description: The number of steps.
-  returned: always
+  returned: success
   type: int
   sample: 1
 """
