@@ -150,9 +150,18 @@ def test_bad_sync_daemons(run, host, given, finding):
 
 
 def test_a_daemon_that_is_not_there_after_it_was_started(run, host):
-    host.apply_daemons = lambda steps: None
-    message = run("sync_daemon", daemons=[MASTER])["msg"]
-    assert message.startswith("the sync daemons are not as they were set: [] and not [{'role': 'master'")
+    steps = [f"{action} sync daemon master on eth1" for action in ("stop", "start")]
+    carry_out = host.apply_daemons
+    host.apply_daemons = lambda told: None
+    result = run("sync_daemon", daemons=[MASTER])
+    assert result["msg"].startswith("the sync daemons are not as they were set: [] and not [{'role': 'master'")
+    assert (result["changed"], result["steps"]) == (False, steps[1:])
+    host.apply_daemons = carry_out
+    run("sync_daemon", daemons=[MASTER])
+    # The one that was there is gone.
+    host.apply_daemons = lambda told: carry_out(told[:1])
+    result = run("sync_daemon", daemons=[{**MASTER, "id": 7}])
+    assert (result["changed"], result["steps"]) == (True, steps)
 
 
 # -- zero_counters -------------------------------------------------------------------------------
