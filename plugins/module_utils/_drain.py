@@ -501,7 +501,7 @@ class Selection(t.NamedTuple):
     """The real servers that are meant."""
 
     keys: list[DrainKey]
-    #: In services that are not ours.
+    #: In services that are not ours, or such as the record cannot hold.
     left_alone: list[DrainKey]
     #: The addresses that serve nothing, or nothing of ours.
     unknown: list[str]
@@ -518,15 +518,25 @@ def select(
     keys: set[DrainKey] = {key for key in (*register.drains, *checked.servers) if key[1].address in addresses}
     left_alone: set[DrainKey] = set()
     for service, entry in have.items():
-        for server in entry.real_servers:
-            if server.address in addresses and (service, server) not in keys:
-                (keys if ours is None or service in ours else left_alone).add((service, server))
+        for key, server in entry.real_servers.items():
+            if key.address in addresses and (service, key) not in keys:
+                is_ours = (ours is None or service in ours) and _can_be_recorded((service, key), server)
+                (keys if is_ours else left_alone).add((service, key))
     known = {server.address for _service, server in keys} | checked.values.keys()
     return Selection(
         sorted(keys, key=_order),
         sorted(left_alone, key=_order),
         [address for address in addresses if address not in known],
     )
+
+
+def _can_be_recorded(key: DrainKey, server: RealServer) -> bool:
+    """Whether a record of its drain could be read again: others can make what no option says."""
+    register = Register({key: Drain(server, 0, 0.0)})
+    try:
+        return parse_register(format_register(register), "") == register
+    except InvalidValue:
+        return False
 
 
 def _order(key: DrainKey) -> tuple[t.Any, ...]:

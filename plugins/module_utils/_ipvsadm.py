@@ -352,10 +352,7 @@ def _service_options(service: VirtualService) -> str:
 def _netmask(service: VirtualService) -> int | str:
     """An IPv6 prefix length, or a dotted IPv4 mask."""
     mask = service.persistence_netmask
-    if service.key.family == "ipv6" or isinstance(mask, str):
-        return mask
-    bits = (0xFFFFFFFF << (32 - mask)) & 0xFFFFFFFF
-    return ".".join(str(byte) for byte in bits.to_bytes(4, "big"))
+    return mask if service.key.family == "ipv6" else model.dotted_netmask(mask)
 
 
 def _real_server_options(server: RealServer) -> str:

@@ -747,9 +747,7 @@ def _endpoint(server: Server, service: _model.VirtualService) -> str:
 
 def _granularity(value: _model.VirtualService) -> str:
     mask = value.persistence_netmask
-    if value.key.family == "ipv6" or isinstance(mask, str):
-        return str(mask)
-    return str(ipaddress.ip_network(f"0.0.0.0/{mask}").netmask)
+    return str(mask) if value.key.family == "ipv6" else _model.dotted_netmask(mask)
 
 
 def _takeover(service: _cluster.Service, trusting: bool) -> list[str]:

@@ -368,11 +368,22 @@ def _netmask(family: str, value: t.Any) -> int | str:
             mask = 0
         if not mask:
             raise InvalidValue(option, f"{value!r} is not an IPv4 netmask or a prefix length from 1 to 32")
-        prefix = bin(mask).count("1")
-        if mask == (2**32 - 1) & ~(2 ** (32 - prefix) - 1):
-            return prefix
-        return inet_ntop(AF_INET, mask.to_bytes(4, "big"))
+        return netmask_of(mask)
     return integer(option, value, 1, full)
+
+
+def netmask_of(bits: int) -> int | str:
+    """An IPv4 netmask: its prefix length, or itself in dots where it is of none."""
+    prefix = bin(bits).count("1")
+    dotted = inet_ntop(AF_INET, bits.to_bytes(4, "big"))
+    return prefix if dotted == dotted_netmask(prefix) else dotted
+
+
+def dotted_netmask(mask: int | str) -> str:
+    """An IPv4 netmask in dots."""
+    if isinstance(mask, str):
+        return mask
+    return inet_ntop(AF_INET, ((0xFFFFFFFF << (32 - mask)) & 0xFFFFFFFF).to_bytes(4, "big"))
 
 
 SERVICE_OPTIONS = (

@@ -205,6 +205,44 @@ def format_services(table: Table) -> list[dict[str, t.Any]]:
     ]
 
 
+def read_services(formatted: t.Any, path: str = "services") -> Table:
+    """The table of which format_services() made these words: a kernel also holds what others made and no option says."""
+    try:
+        return parse_services(formatted, path)
+    except InvalidValue as refused:
+        try:
+            return {entry.service.key: entry for entry in map(_read_service, formatted)}
+        except (KeyError, TypeError):
+            # It is not of format_services() at all.
+            raise refused from None
+
+
+def _read_service(words: Given) -> Entry:
+    service = VirtualService(read_key(words), **{option: words[option] for option in model.SERVICE_OPTIONS})
+    servers = [_read_real_server(server) for server in words["real_servers"]]
+    service = service._replace(scheduler_flags=tuple(service.scheduler_flags))
+    return Entry(service, {server.key: server for server in servers})
+
+
+def _read_real_server(words: Given) -> RealServer:
+    return RealServer(
+        model.RealServerKey(words["address"], words["port"]),
+        words["weight"],
+        words["forwarding"],
+        model.Tunnel(**words["tunnel"]) if "tunnel" in words else model.IPIP,
+        words["upper_threshold"],
+        words["lower_threshold"],
+    )
+
+
+def read_key(formatted: Given) -> ServiceKey:
+    """The key of which format_key() made these words."""
+    if "fwmark" in formatted:
+        return ServiceKey(formatted["family"], fwmark=formatted["fwmark"])
+    address = formatted["address"]
+    return ServiceKey(model.family_of(address), formatted["protocol"], address, formatted["port"])
+
+
 def places_of_roles(given: t.Sequence[Given], path: str = "daemons") -> dict[str, int]:
     """The place of each role in a list of sync daemons."""
     places: dict[str, int] = {}
@@ -233,6 +271,17 @@ def parse_sync_daemons(given: t.Sequence[Given], path: str = "daemons") -> SyncD
 def format_sync_daemons(daemons: SyncDaemons) -> list[dict[str, t.Any]]:
     """The sync daemons in the user's words, as parse_sync_daemons() takes them, the master first."""
     return [daemons[role]._asdict() for role in model.SYNC_ROLES if role in daemons]
+
+
+def read_sync_daemons(formatted: t.Sequence[Given], path: str = "daemons") -> SyncDaemons:
+    """The sync daemons of which format_sync_daemons() made these words, also those of others that no option says."""
+    try:
+        return parse_sync_daemons(formatted, path)
+    except InvalidValue as refused:
+        try:
+            return {words["role"]: model.SyncDaemon(**words) for words in formatted}
+        except (KeyError, TypeError):
+            raise refused from None
 
 
 def format_counters(counters: t.Mapping[ServiceKey, ServiceCounters]) -> list[dict[str, t.Any]]:

@@ -85,10 +85,10 @@ class Expected(t.NamedTuple):
 
 
 def read(words: t.Mapping[str, t.Any]) -> Reading:
-    """A reading from the user's words: services, sync_daemons, addresses, the record of drains, and what keepalived does."""
+    """A reading from what the modules returned: services, sync_daemons, addresses, the record of drains, and what keepalived does."""
     return Reading(
-        _options.parse_services(words["services"]),
-        _options.parse_sync_daemons(words["sync_daemons"]),
+        _options.read_services(words["services"]),
+        _options.read_sync_daemons(words["sync_daemons"]),
         frozenset(_model.address("addresses", address) for address in words["addresses"]),
         _drain.parse_register(words.get("drains") or {}, "drains").drains,
         words.get("keepalived") or "",

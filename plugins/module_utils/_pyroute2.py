@@ -11,8 +11,6 @@ Must be kept in sync with plugins/doc_fragments/pyroute2.py.
 
 from __future__ import annotations
 
-import traceback
-
 __all__ = (
     "MINIMUM_VERSION",
     "GenericNetlinkSocket",
@@ -35,8 +33,9 @@ try:
     from pyroute2.netlink.generic import GenericNetlinkSocket
 
     VERSION = pyroute2.__version__
-except ImportError:
-    IMPORT_ERROR = traceback.format_exc()
+except ImportError as error:
+    # Of a library that is there, it may be one of its own imports that failed.
+    IMPORT_ERROR = f"{type(error).__name__}: {error}"
     IPRoute = GenericNetlinkSocket = genlmsg = None
     NetlinkError = OSError
 
@@ -60,7 +59,8 @@ def require_pyroute2() -> None:
     if IMPORT_ERROR is not None:
         raise MissingLibrary(
             f"the Python library pyroute2 (>= {MINIMUM_VERSION}) is missing on the target: "
-            "install the package python3-pyroute2, or pyroute2 from PyPI for the interpreter in use"
+            "install the package python3-pyroute2, or pyroute2 from PyPI for the interpreter in use "
+            f"({IMPORT_ERROR})"
         )
     version = VERSION
     if not _numbers(version):

@@ -33,12 +33,15 @@ if t.TYPE_CHECKING:  # pragma: no cover
     from ansible.module_utils.basic import AnsibleModule
 
 MODE = 0o644
+#: Folders that the unit may only read; those below them are opened one by one.
+_READ_ONLY = ("/home", "/root", "/run/user")
 _PACKAGE = _restore.__name__.rpartition(".")[0]
 
 # Addresses go by an interface that network services are still at work on until the network is online: those
 # remove what they do not know. What flushes tables at its start has to come before, and keepalived, which takes
 # over, after. There is no ExecStop: what runs is left alone by a stop, and so by a restart.
 # Locks are held by others, too, and so outlive the unit.
+# An interpreter, or records, may be in root's home: what cannot be seen would be nothing to restore.
 # The kernel loads its modules itself, so they need no capability here. To ask a link who has an address needs a raw socket.
 _UNIT = """\
 # Written by the Ansible module lvs.ipvs.restore_unit. SPDX-License-Identifier: GPL-3.0-or-later
@@ -55,7 +58,7 @@ ExecStart={command}
 CapabilityBoundingSet=CAP_NET_ADMIN CAP_NET_RAW
 NoNewPrivileges=yes
 ProtectSystem=strict
-ProtectHome=yes
+ProtectHome=read-only
 PrivateTmp=yes
 ReadWritePaths={folders}
 RuntimeDirectory={locks}
@@ -114,6 +117,10 @@ def unit(params: t.Mapping[str, t.Any]) -> str:
         # The rest would have to be escaped, by rules that have changed between releases of systemd.
         if not re.fullmatch(r"/[A-Za-z0-9_./@+,=-]*", params[option]):
             raise InvalidValue(option, f"{params[option]!r} is not an absolute path of plain letters")
+        if option in records and option != "nftables" and os.path.dirname(params[option]) in _READ_ONLY:
+            raise InvalidValue(
+                option, f"{params[option]!r} has to be in a folder of its own: the unit may only read this one"
+            )
     # The interpreter is the one that has just run the modules.
     command = [sys.executable, "-I", params["program"]]
     for option, path in records.items():

@@ -17,7 +17,7 @@ from ansible_collections.lvs.ipvs.plugins.module_utils._kernel import Kernel, Ke
 from ansible_collections.lvs.ipvs.plugins.module_utils._model import InvalidValue, SyncDaemons, Timeouts
 from ansible_collections.lvs.ipvs.plugins.module_utils._plan import daemons_after, plan_daemons
 from ansible_collections.lvs.ipvs.plugins.module_utils._record import locked_record, read_record, write_record
-from ansible_collections.lvs.ipvs.plugins.module_utils._run import Result, report
+from ansible_collections.lvs.ipvs.plugins.module_utils._run import Failure, Result, report
 
 if t.TYPE_CHECKING:  # pragma: no cover
     from ansible.module_utils.basic import AnsibleModule
@@ -38,8 +38,13 @@ def timeouts(module: AnsibleModule) -> Result:
             result["diff"] = {"before": options.timeouts_text(have), "after": options.timeouts_text(want)}
         if changed and not module.check_mode:
             kernel.set_timeouts(want)
-        if record and read_record(record) != want._asdict():
-            write_record(record, want._asdict())
+        if record:
+            # What others set is theirs, and may be what no option says.
+            given = {option: module.params[option] for option in model.TIMEOUT_OPTIONS}
+            recorded = read_record(record)
+            ours = {**recorded, **{option: value for option, value in given.items() if value is not None}}
+            if ours != recorded:
+                write_record(record, ours)
         return result
 
 
@@ -72,9 +77,10 @@ def sync_daemon(module: AnsibleModule) -> Result:
             # The kernel may stop a daemon without saying so, or end one by itself that has just been started.
             there = kernel.sync_daemons()
             if there != then:
-                raise KernelError(
+                raise Failure(
                     f"the sync daemons are not as they were set: {options.format_sync_daemons(there)} "
-                    f"and not {options.format_sync_daemons(then)}"
+                    f"and not {options.format_sync_daemons(then)}",
+                    {"changed": there != have, **report(steps)},
                 )
         ours = {**{role: daemon for role, daemon in recorded.items() if role not in disposable}, **want}
         if record and ours != recorded:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.lvs.ipvs.plugins.module_utils import _cluster, _drain, _model, _options, _parity
+from ansible_collections.lvs.ipvs.plugins.module_utils import _cluster, _drain, _options, _parity
 from ansible_collections.lvs.ipvs.plugins.module_utils._model import (
     Connections,
     Counters,
@@ -64,7 +64,7 @@ def _services(
     counted: t.Sequence[Words],
 ) -> t.Iterator[Words]:
     """The services of the inventory in its order, then what else is in the table."""
-    counters = {_model.service_key(words): words for words in counted}
+    counters = {_options.read_key(words): words for words in counted}
     wanted = _parity.wanted(cluster, reading)
     told: dict[tuple[ServiceKey | None, RealServerKey | None], list[str]] = {}
     for finding in findings:

@@ -31,7 +31,9 @@ from ansible_collections.lvs.ipvs.plugins.module_utils._model import (
     Timeouts,
     Tunnel,
     VirtualService,
+    dotted_netmask,
     family_of,
+    netmask_of,
     scheduler_flag_names,
 )
 from ansible_collections.lvs.ipvs.plugins.module_utils._plan import ADD, EDIT, REMOVE, START, STOP, DaemonStep, Step
@@ -179,9 +181,7 @@ def _netmask(service: VirtualService) -> bytes:
     mask = service.persistence_netmask
     if service.key.family == "ipv6":
         return struct.pack("=I", mask)
-    if isinstance(mask, str):
-        return inet_pton(AF_INET, mask)
-    return struct.pack(">I", (0xFFFFFFFF << (32 - mask)) & 0xFFFFFFFF)
+    return inet_pton(AF_INET, dotted_netmask(mask))
 
 
 def service(service: VirtualService) -> bytes:
@@ -334,11 +334,7 @@ def _address(data: bytes, bounds: tuple[int, int] | None, family: int) -> str:
 def _decode_netmask(data: bytes, bounds: tuple[int, int] | None, family: str) -> int | str:
     if family == "ipv6":
         return _number(data, bounds)
-    mask = _number(data, bounds, big_endian=True)
-    prefix = bin(mask).count("1")
-    if mask == (0xFFFFFFFF << (32 - prefix)) & 0xFFFFFFFF:
-        return prefix
-    return inet_ntop(AF_INET, mask.to_bytes(4, "big"))
+    return netmask_of(_number(data, bounds, big_endian=True))
 
 
 def decode_service(data: bytes, start: int, end: int) -> VirtualService:

@@ -49,7 +49,7 @@ options:
       - The O(lvs.ipvs.table#module:record) of M(lvs.ipvs.table). Only services that it holds are then drained.
       - Services of other managers are left alone, for behind their back a weight does not last; they are told in RV(left_alone).
         Those of keepalived can be told by O(health_checked).
-      - Without it, the real servers are drained in all services of the table.
+      - Without it, the real servers are drained in all services of the table, but for what no option says (RV(left_alone)).
     type: path
   health_checked:
     description:
@@ -143,6 +143,7 @@ options:
   fail_on_not_found:
     description:
       - Fail if an address is neither a real server of a service (of O(table_record), if given) nor drained. Else it is passed over.
+        Those that are left alone (RV(left_alone)) do not count.
     type: bool
     default: false
 notes:
@@ -237,7 +238,7 @@ kept_out:
   sample: []
 real_servers:
   description: The real servers that are meant, in each service that they serve.
-  returned: always, but for errors in the options
+  returned: success, and when a drain, or a wait, fails part way
   type: list
   elements: dict
   contains:
@@ -279,14 +280,16 @@ real_servers:
       persistent_connections: 0
       waits_for: {}
 left_alone:
-  description: The real servers that are meant, in services that neither O(table_record) nor O(health_checked) holds.
-  returned: always, but for errors in the options
+  description:
+    - The real servers that are meant, in services that neither O(table_record) nor O(health_checked) holds.
+    - Also those that others made in a way that no option of M(lvs.ipvs.table) says, such as direct forwarding to another port.
+  returned: success, and when a drain, or a wait, fails part way
   type: list
   elements: str
   sample: ["real server 198.51.100.21:443 of service tcp 192.0.2.10:443"]
 samples:
   description: The connections of all real servers together at each look. Of a long wait, 100 samples at most.
-  returned: always, but for errors in the options
+  returned: success, and when a drain, or a wait, fails part way
   type: list
   elements: dict
   contains:
@@ -307,13 +310,13 @@ samples:
     - {seconds: 5.0, active_connections: 0, inactive_connections: 0, persistent_connections: 0}
 steps:
   description: The steps that were taken, or would be in check mode, in order.
-  returned: always, but for errors in the options
+  returned: success, and when it fails part way
   type: list
   elements: str
   sample: ["edit real server 198.51.100.21:80 of service tcp 192.0.2.10:80"]
 step_count:
   description: The number of steps.
-  returned: always, but for errors in the options
+  returned: success, and when it fails part way
   type: int
   sample: 1
 """

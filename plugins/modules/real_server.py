@@ -83,13 +83,13 @@ EXAMPLES = r"""
 RETURN = r"""
 steps:
   description: The steps that were taken, or would be in check mode, in order; each is one message to the kernel.
-  returned: always
+  returned: success, and when it fails part way
   type: list
   elements: str
   sample: ["edit real server 198.51.100.21:80 of service tcp 192.0.2.10:80"]
 step_count:
   description: The number of steps.
-  returned: always
+  returned: success, and when it fails part way
   type: int
   sample: 1
 """

@@ -19,6 +19,9 @@ description:
   - Virtual addresses come last, and not at all if the table cannot be restored. What fails is told, in the journal, and fails the unit, so that
     C(systemctl --failed) shows it.
   - The unit runs after kernel modules and sysctls, when the network is online, and before keepalived.
+  - The unit runs the Python interpreter that runs the module, as root with no capability but those for the network, and writes to nothing
+    but the folders of the records. Interpreter, pyroute2 and records have to be where root may read without more - not in the home of
+    another user, and not where C(pip install --user) puts libraries.
   - The module only writes the files. To enable the unit is for M(ansible.builtin.systemd_service).
 extends_documentation_fragment:
   - lvs.ipvs.attributes
@@ -84,13 +87,13 @@ EXAMPLES = r"""
 RETURN = r"""
 steps:
   description: The files that were written or removed, or would be in check mode.
-  returned: always
+  returned: success
   type: list
   elements: str
   sample: ["write /etc/systemd/system/lvs-ipvs.service"]
 step_count:
   description: The number of steps.
-  returned: always
+  returned: success
   type: int
   sample: 1
 """

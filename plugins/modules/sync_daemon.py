@@ -114,13 +114,13 @@ EXAMPLES = r"""
 RETURN = r"""
 steps:
   description: The steps that were taken, or would be in check mode, in order; each is one message to the kernel.
-  returned: always
+  returned: success, and when it fails part way
   type: list
   elements: str
   sample: ["stop sync daemon master on eth0", "start sync daemon master on eth1"]
 step_count:
   description: The number of steps.
-  returned: always
+  returned: success, and when it fails part way
   type: int
   sample: 2
 """

@@ -265,7 +265,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 held:
-  description: The real servers of O(services) that are drained.
+  description: The real servers of O(services), and of services that O(released) lets go of, that are drained or on their way back.
   returned: success, if O(drains) is given
   type: list
   elements: str
@@ -311,13 +311,13 @@ steps:
   description:
     - The steps that were taken, or would be in check mode, in order; each is one message to the kernel.
     - Of more than 1000, the first 1000.
-  returned: always
+  returned: success, and when it fails part way
   type: list
   elements: str
   sample: ["edit real server 198.51.100.21:80 of service tcp 192.0.2.10:80"]
 step_count:
   description: The number of steps.
-  returned: always
+  returned: success, and when it fails part way
   type: int
   sample: 1
 """

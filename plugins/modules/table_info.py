@@ -12,7 +12,8 @@ version_added: 0.1.0
 author: The lvs.ipvs authors (@lvs-ipvs)
 description:
   - Returns the virtual services and real servers that the kernel holds, in the words of M(lvs.ipvs.table), and what else O(gather) asks for.
-  - What RV(services) holds can be given to O(lvs.ipvs.table#module:services) as it is, and is then no change.
+  - What RV(services) holds can be given to O(lvs.ipvs.table#module:services) as it is, and is then no change. What others made and
+    no option says, such as direct forwarding to another port, is there as the kernel has it, and M(lvs.ipvs.table) refuses it.
 extends_documentation_fragment:
   - lvs.ipvs.attributes.info
   - lvs.ipvs.pyroute2
@@ -54,7 +55,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 services:
-  description: The virtual services with their real servers, sorted, as O(lvs.ipvs.table#module:services) takes them.
+  description: The virtual services with their real servers, sorted, in the words of O(lvs.ipvs.table#module:services).
   returned: when O(gather) has V(services)
   type: list
   elements: dict

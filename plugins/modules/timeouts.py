@@ -31,7 +31,9 @@ options:
     description: Seconds for UDP, from 1 to 2147483.
     type: int
   record:
-    description: The path of a file on the target in which the module keeps all three timeouts, for M(lvs.ipvs.restore_unit).
+    description:
+      - The path of a file on the target in which the module keeps the timeouts that it was given, for M(lvs.ipvs.restore_unit).
+      - A timeout that is absent is there as it was given last.
     type: path
 seealso:
   - module: lvs.ipvs.restore_unit
@@ -63,13 +65,13 @@ timeouts:
   sample: {tcp: 3600, tcpfin: 60, udp: 300}
 steps:
   description: The steps that were taken, or would be in check mode, in order; each is one message to the kernel.
-  returned: always
+  returned: success
   type: list
   elements: str
   sample: ["set timeouts tcp 3600, tcpfin 60"]
 step_count:
   description: The number of steps.
-  returned: always
+  returned: success
   type: int
   sample: 1
 """

@@ -121,13 +121,13 @@ EXAMPLES = r"""
 RETURN = r"""
 steps:
   description: The steps that were taken, or would be in check mode, in order; each is one message to the kernel.
-  returned: always
+  returned: success, and when it fails part way
   type: list
   elements: str
   sample: ["add 192.0.2.10 to eth0", "remove 192.0.2.9 from eth0"]
 step_count:
   description: The number of steps.
-  returned: always
+  returned: success, and when it fails part way
   type: int
   sample: 2
 """

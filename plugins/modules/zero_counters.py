@@ -57,13 +57,13 @@ EXAMPLES = r"""
 RETURN = r"""
 steps:
   description: The steps that were taken, or would be in check mode, in order; each is one message to the kernel.
-  returned: always
+  returned: success
   type: list
   elements: str
   sample: ["zero the counters of service tcp 192.0.2.10:80"]
 step_count:
   description: The number of steps.
-  returned: always
+  returned: success
   type: int
   sample: 1
 """

@@ -16,6 +16,9 @@ from typing import Any
 import pytest
 
 from ansible_collections.lvs.ipvs.plugins.module_utils._kernel import Kernel
+from ansible_collections.lvs.ipvs.plugins.module_utils._model import RealServerKey
+from ansible_collections.lvs.ipvs.plugins.module_utils._options import read_services
+from ansible_collections.lvs.ipvs.plugins.module_utils._plan import ADD, Step
 
 from .conftest import ModuleFailed, run_module
 from .words import Words, normal, seen
@@ -195,6 +198,26 @@ def test_every_service_in_which_the_host_serves(drain: Apply, apply: Apply, tabl
     assert table() == seen(normal([WEB, *OTHERS]))
     assert recorded(record) == []
     assert not drain(FIRST, FIRST6, state="enabled")["changed"]
+
+
+def test_what_no_option_says_is_left_alone_and_the_record_is_read_again(
+    drain: Apply, apply: Apply, module: Apply, record: Path
+) -> None:
+    """Programs that speak netlink can make what ipvsadm cannot: direct forwarding to another port."""
+    apply([WEB])
+    with Kernel() as kernel:
+        (entry,) = kernel.read().values()
+        ours = entry.real_servers[RealServerKey(FIRST, 8080)]
+        odd = ours._replace(key=RealServerKey(FIRST, 8081), forwarding="direct")
+        kernel.apply([Step(ADD, entry.service, odd)])
+    result = drain(FIRST, wait=True)
+    assert result["steps"] == of_web("edit", FIRST)
+    assert result["left_alone"] == [f"real server {FIRST}:8081 of service tcp 192.0.2.10:80"]
+    assert len(recorded(record)) == 1
+    # To verify and status it is what the kernel says.
+    services = module("table_info")["services"]
+    assert odd in read_services(services)[entry.service.key].real_servers.values()
+    assert drain(FIRST, state="enabled")["steps"] == of_web("edit", FIRST)
 
 
 def test_what_is_drained_already_gets_no_message_and_no_new_record(

@@ -14,10 +14,14 @@ from ansible_collections.lvs.ipvs.plugins.module_utils import _options as option
 from ansible_collections.lvs.ipvs.plugins.module_utils._drain import Drain, DrainKey, Drains, Register, SettingStep
 from ansible_collections.lvs.ipvs.plugins.module_utils._model import (
     Connections,
+    Entry,
     InvalidValue,
+    RealServer,
     RealServerKey,
     ServiceKey,
     Table,
+    Tunnel,
+    VirtualService,
 )
 from ansible_collections.lvs.ipvs.plugins.module_utils._plan import after, plan, union
 from tests.unit.tables import pairs, tables
@@ -345,6 +349,24 @@ def test_select():
     # What is drained is ours, whether it is there or not.
     register = Register(drained(have, 2))
     assert drain.select([two], register, {}, set()) == ([key(2)], [], [])
+
+
+@pytest.mark.parametrize(
+    ("service", "server"),
+    [
+        ({}, {"forwarding": "direct", "key": RealServerKey("198.51.100.21", 8080)}),
+        ({}, {"forwarding": "4"}),
+        ({}, {"forwarding": "tunnel", "tunnel": Tunnel("9", 0, "none")}),
+        ({"protocol": "99"}, {}),
+    ],
+)
+def test_what_others_made_and_no_option_says_is_left_alone(service, server):
+    """The kernel takes it. In the record it would keep all that follows from reading it."""
+    there = RealServer(key(1)[1])._replace(**server)
+    where = key(1)[0]._replace(**service)
+    odd: Table = {where: Entry(VirtualService(where), {there.key: there})}
+    for ours in (None, {where}):
+        assert drain.select(["198.51.100.21"], Register({}), odd, ours) == ([], [(where, there.key)], ["198.51.100.21"])
 
 
 # -- floors --------------------------------------------------------------------------------------

@@ -241,6 +241,25 @@ def test_what_is_formatted_parses_to_the_same(table):
     assert options.format_services(options.parse_services(words)) == words
 
 
+@given(tables.tables())
+def test_what_others_made_is_read_as_it_was_formatted(table):
+    key = ServiceKey("ipv4", "99", "192.0.2.9", 0)
+    server = RealServer(RealServerKey("198.51.100.21", 8080), 3, "tunnel", Tunnel("9", 0, "7"), 2, 1)
+    table[key] = Entry(VirtualService(key, "rr", ("flag-1",), 60, 0), {server.key: server})
+    words = json.loads(json.dumps(options.format_services(table)))
+    with pytest.raises(InvalidValue):
+        options.parse_services(words)
+    assert options.read_services(words) == table
+
+
+def test_what_was_not_formatted_keeps_its_error():
+    for services in (7, [{"protocol": "tcp"}], [{**TCP, "port": 65536}]):
+        with pytest.raises(InvalidValue, match=r"^services"):
+            options.read_services(services)
+    with pytest.raises(InvalidValue, match=r"^daemons\[0\]\.interface: is required"):
+        options.read_sync_daemons([{"role": "master"}])
+
+
 def as_text(value):
     """A value as a template may give it: each number and boolean a string."""
     if isinstance(value, dict):

@@ -13,6 +13,7 @@ from hypothesis import given
 from ansible_collections.lvs.ipvs.plugins.filter.parity import FilterModule
 from ansible_collections.lvs.ipvs.plugins.module_utils import _adopt, _cluster, _parity
 from ansible_collections.lvs.ipvs.plugins.module_utils._model import RealServer, Table, VirtualService
+from ansible_collections.lvs.ipvs.plugins.module_utils._options import format_services, parse_services
 from ansible_collections.lvs.ipvs.plugins.module_utils._plan import plan
 from tests.unit import tables
 
@@ -129,6 +130,22 @@ def test_what_is_missing_and_what_is_left_over_is_named() -> None:
         "lb1: checked (tcp 192.0.2.10:443): real server 198.51.100.98:443: is in the table, and not in the inventory",
         "lb2: checked (tcp 192.0.2.10:443): is not in the table",
         "lb2: tcp 192.0.2.10:81: is in the table, and not in the inventory",
+    ]
+
+
+def test_what_others_made_and_no_option_says_is_a_finding_and_no_end() -> None:
+    readings = right()
+    readings["lb1"]["sync_daemons"] = [MASTER, {**BACKUP, "id": 300}]
+    services = format_services(parse_services(readings["lb1"]["services"]))
+    services[0]["real_servers"][0]["forwarding"] = "1"
+    services[0]["real_servers"].append({**services[0]["real_servers"][1], "forwarding": "direct", "port": 8080})
+    readings["lb1"]["services"] = [*services, {**services[1], "protocol": "99"}]
+    web = "lb1: web (tcp 192.0.2.10:80): real server"
+    assert found(readings) == [
+        f"{web} web1 (198.51.100.21:80): forwarding: is 1, is to be masquerade",
+        f"{web} 198.51.100.22:8080: is in the table, and not to be there",
+        "lb1: 99 192.0.2.10:443: is in the table, and not in the inventory",
+        "lb2: sync daemon: id: is 7, on lb1 it is 300",
     ]
 
 

@@ -42,16 +42,29 @@ def test_the_release_under_test_will_do():
     assert all(getattr(_pyroute2, name) for name in _pyroute2.__all__)
 
 
-def test_without_the_library_the_file_can_be_imported_and_says_what_is_missing(monkeypatch):
-    """A module must come as far as its message."""
-    monkeypatch.setitem(sys.modules, "pyroute2", None)
+def alone():
+    """The gate as it is where pyroute2 cannot be imported."""
     spec = importlib.util.spec_from_file_location("without_pyroute2", _pyroute2.__file__)
     assert spec
     assert spec.loader
-    alone = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(alone)
-    assert alone.GenericNetlinkSocket is None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_without_the_library_the_file_can_be_imported_and_says_what_is_missing(monkeypatch):
+    """A module must come as far as its message."""
+    monkeypatch.setitem(sys.modules, "pyroute2", None)
+    gate = alone()
+    assert gate.GenericNetlinkSocket is None
     # What is caught must be an exception all the same.
-    assert issubclass(alone.NetlinkError, Exception)
-    with pytest.raises(alone.MissingLibrary, match=r"^the Python library pyroute2 \(>= 0\.7\.2\) is missing on the"):
-        alone.require_pyroute2()
+    assert issubclass(gate.NetlinkError, Exception)
+    with pytest.raises(gate.MissingLibrary, match=r"^the Python library pyroute2 \(>= 0\.7\.2\) is missing on the"):
+        gate.require_pyroute2()
+
+
+def test_what_of_the_library_cannot_be_imported_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyroute2.netlink.generic", None)
+    gate = alone()
+    with pytest.raises(gate.MissingLibrary, match=r"\(ModuleNotFoundError: .*pyroute2\.netlink\.generic"):
+        gate.require_pyroute2()

@@ -10,6 +10,7 @@ import pytest
 
 from ansible_collections.lvs.ipvs.plugins.filter.parity import FilterModule
 from ansible_collections.lvs.ipvs.plugins.module_utils import _status
+from ansible_collections.lvs.ipvs.plugins.module_utils._options import format_services, parse_services
 
 GROUPS = {"all": ["lb1", "lb2", "web1", "web2"], "directors": ["lb1", "lb2"], "web": ["web1", "web2"]}
 HOSTVARS: dict[str, dict[str, t.Any]] = {
@@ -139,6 +140,15 @@ def test_what_others_entered_is_shown_behind_what_is_declared() -> None:
     view = status("lb1", {"lb1": reading(services=[table({"198.51.100.9": 2}, port=25)]), "lb2": reading(addresses=[])})
     assert [service["owner"] for service in view["services"]] == ["table", "keepalived", ""]
     assert view["services"][2]["findings"] == [f"tcp {VIP}:25: is in the table, and not in the inventory"]
+
+
+def test_so_is_what_no_option_says() -> None:
+    services = format_services(parse_services(reading()["services"]))
+    services.append({**services[0], "protocol": "99"})
+    counters = [*reading()["counters"], counted({"198.51.100.21": 2}, protocol="99")]
+    view = status("lb1", {"lb1": reading(services=services, counters=counters), "lb2": reading(addresses=[])})
+    assert view["findings"] == [f"99 {VIP}:80: is in the table, and not in the inventory"]
+    assert (view["services"][2]["service"], view["services"][2]["active_connections"]) == (f"99 {VIP}:80", 2)
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ import pytest
 from ansible_collections.lvs.ipvs.plugins.module_utils import _restore_unit
 
 RECORD = "/var/lib/lvs.ipvs/table.json"
+HOME = "/root"
 ADDRESSES = "/var/lib/lvs.ipvs/addresses.json"
 
 
@@ -54,6 +55,13 @@ def test_what_differs_is_written_and_nothing_else(run, files, tmp_path):
     assert mended["steps"] == [f"write {program}"]
     assert stat.S_IMODE(program.stat().st_mode) == 0o644
     assert [path.name for path in program.parent.iterdir()] == ["restore.pyz"]
+
+
+def test_a_record_in_roots_home_can_be_read_and_its_folder_be_written(run, files, tmp_path):
+    run("restore_unit", table=f"{HOME}/lvs/table.json", nftables=f"{HOME}/marks.nft", **files)
+    text = (tmp_path / "units" / "lvs-ipvs.service").read_text()
+    assert "\nProtectHome=read-only\n" in text
+    assert f"\nReadWritePaths=-{HOME}/lvs\n" in text
 
 
 def test_rules_outlive_a_start_and_a_reload_of_the_hosts_own_firewall(run, files, tmp_path):
@@ -101,6 +109,7 @@ def test_absent(run, files, tmp_path):
         ({"table": "table.json"}, "table: 'table.json' is not an absolute path"),
         ({"table": "/var/lib/100%"}, "table: '/var/lib/100%' is not an absolute path of plain letters"),
         ({"table": RECORD, "addresses": "/a b"}, "addresses: '/a b' is not an absolute path of plain letters"),
+        ({"table": f"{HOME}/table.json"}, f"table: '{HOME}/table.json' has to be in a folder of its own"),
         ({"drains": "/drains.json"}, "missing parameter(s) required by 'drains': table"),
     ],
 )

@@ -8,6 +8,7 @@ import json
 import pytest
 
 from ansible_collections.lvs.ipvs.plugins.module_utils import _capabilities, _settings
+from ansible_collections.lvs.ipvs.plugins.module_utils import _model as model
 from ansible_collections.lvs.ipvs.plugins.module_utils._model import (
     Connections,
     Counters,
@@ -149,9 +150,18 @@ def test_bad_sync_daemons(run, host, given, finding):
 
 
 def test_a_daemon_that_is_not_there_after_it_was_started(run, host):
-    host.apply_daemons = lambda steps: None
-    message = run("sync_daemon", daemons=[MASTER])["msg"]
-    assert message.startswith("the sync daemons are not as they were set: [] and not [{'role': 'master'")
+    steps = [f"{action} sync daemon master on eth1" for action in ("stop", "start")]
+    carry_out = host.apply_daemons
+    host.apply_daemons = lambda told: None
+    result = run("sync_daemon", daemons=[MASTER])
+    assert result["msg"].startswith("the sync daemons are not as they were set: [] and not [{'role': 'master'")
+    assert (result["changed"], result["steps"]) == (False, steps[1:])
+    host.apply_daemons = carry_out
+    run("sync_daemon", daemons=[MASTER])
+    # The one that was there is gone.
+    host.apply_daemons = lambda told: carry_out(told[:1])
+    result = run("sync_daemon", daemons=[{**MASTER, "id": 7}])
+    assert (result["changed"], result["steps"]) == (True, steps)
 
 
 # -- zero_counters -------------------------------------------------------------------------------
@@ -230,11 +240,20 @@ def test_timeouts_are_recorded_but_in_check_mode(run, host, tmp_path):
     run("timeouts", check=True, tcp=600, record=str(record))
     assert list(tmp_path.iterdir()) == []
     run("timeouts", tcp=600, record=str(record))
-    assert json.loads(record.read_text()) == {"tcp": 600, "tcpfin": 120, "udp": 300}
-    # What others set is what is there, and is written down as well.
+    assert json.loads(record.read_text()) == {"tcp": 600}
+    # What was given before stays, also where nothing is to be changed.
     host.set_timeouts(Timeouts(600, 120, 30))
-    assert not run("timeouts", tcp=600, record=str(record))["changed"]
-    assert json.loads(record.read_text()) == {"tcp": 600, "tcpfin": 120, "udp": 30}
+    assert not run("timeouts", udp=30, record=str(record))["changed"]
+    assert json.loads(record.read_text()) == {"tcp": 600, "udp": 30}
+
+
+@pytest.mark.parametrize("theirs", [0, 2592000])
+def test_a_timeout_of_others_that_no_option_says_keeps_no_boot_from_the_rest(run, host, tmp_path, theirs):
+    """An IPVS that was built without UDP has 0; ipvsadm takes 31 days."""
+    host.set_timeouts(Timeouts(900, 120, theirs))
+    record = tmp_path / "timeouts.json"
+    run("timeouts", tcp=600, record=str(record))
+    assert model.timeouts(json.loads(record.read_text()), host.timeouts()) == Timeouts(600, 120, theirs)
 
 
 def test_sync_daemons_are_recorded_as_long_as_they_are_wanted(run, host, tmp_path):
