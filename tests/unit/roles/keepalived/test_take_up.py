@@ -20,7 +20,7 @@ SYSTEMCTL = r"""#!/bin/sh
 cd "$WORLD" || exit
 dropin=/etc/systemd/system/keepalived.service.d/lvs.ipvs.conf
 each() { sed -n "s/^$1=-//p" loaded | while read -r command; do $command; done; }
-case $1 in start|reload|restart|crash) echo "$1" >>said; [ ! -e broken ] || [ "$1" = crash ] || exit 1 ;; esac
+case $1 in start|reload|restart|crash) echo "$1" >>said; ls var/lib/lvs.ipvs/drains.d >drained; [ ! -e broken ] || [ "$1" = crash ] || exit 1 ;; esac
 case $1 in
     is-active) [ -e pid ] && echo active || echo inactive ;;
     is-enabled) [ ! -e enabled ] || exec echo enabled; echo disabled; exit 1 ;;
@@ -148,3 +148,15 @@ def test_a_run_takes_up_what_another_left_and_nothing_twice(world: World) -> Non
     dropin.write_text(wanted)
     world.crash()
     assert world.site(released)[0] == ["restart"]
+
+
+def test_a_drain_ends_when_keepalived_has_the_server_no_more(world: World) -> None:
+    both, one = web(80), web(80)
+    both["real_servers"] = [*one["real_servers"], {"address": "198.51.100.22"}]
+    world.site([both])
+    drains = world.folder / "var/lib/lvs.ipvs/drains.d"
+    for server in both["real_servers"]:
+        (drains / server["address"]).write_text("-1")
+    assert world.site([one])[0] == ["reload"]
+    assert (world.folder / "drained").read_text().split() == ["198.51.100.21", "198.51.100.22"]
+    assert [path.name for path in drains.iterdir()] == ["198.51.100.21"]
