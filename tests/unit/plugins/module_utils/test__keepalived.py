@@ -238,6 +238,15 @@ def test_gateways_of_both_families() -> None:
     assert "2001:db8:b::1/128 dev vlan7" in block(text, "vrrp_instance lvs_ipv6")
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_an_address_is_in_the_narrowest_network_that_holds_it(order: int) -> None:
+    wide = {"management": ["192.0.2.5/16", "2001:db8::5/32"]}
+    interfaces = dict([*INTERFACES.items(), *wide.items()][::order])
+    text = configuration([WEB, WEB6], interfaces=interfaces).text
+    assert block(text, "virtual_ipaddress_excluded") == "192.0.2.10/32 dev front\n"
+    assert "2001:db8:f::10/128 dev front\n" in text
+
+
 def test_named_interfaces() -> None:
     text = configuration([WEB], interface="bond0", vrrp_interface="vlan9", sync_interface="vlan8").text
     assert "192.0.2.10/32 dev bond0" in text
