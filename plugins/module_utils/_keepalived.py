@@ -279,7 +279,10 @@ class _Writer:
             return [self.host]
         for name in directors:
             for option in _SHARED:
-                theirs = self._variable(name, f"keepalived_{option}")
+                # Who differs may be the one that says something, and a run may have that one alone.
+                said = self._variable(self.host, f"keepalived_{option}") is not None
+                default = Options._field_defaults[option] if said else None
+                theirs = self._variable(name, f"keepalived_{option}", default)
                 if theirs is not None and self._typed(option, theirs) != getattr(self.options, option):
                     self.findings.append(
                         f"keepalived_{option}: differs between the directors {self.host} and {name}:"

@@ -489,6 +489,15 @@ def test_two_clusters_with_one_id_are_refused(what: str, other: str) -> None:
     assert configuration([WEB], hosts=hosts, groups=FLEET_GROUPS)
 
 
+def test_a_director_that_alone_says_something_else_is_refused() -> None:
+    differs = "keepalived_router_id: differs between the directors lb1 and lb2"
+    hosts = {"lb1": {"keepalived_router_id": 9, "keepalived_unicast": "yes", "keepalived_priority": 150}}
+    (finding,) = findings([WEB], hosts=hosts, router_id=9, priority=150)
+    assert finding.startswith(differs)
+    # What a play says for all of them is of no host.
+    assert configuration([WEB], router_id=9)
+
+
 def test_directors_that_do_not_agree_are_refused() -> None:
     assert findings([WEB], hosts={"lb2": {"keepalived_router_id": 9, "keepalived_advert_interval": 1.0}}) == [
         "keepalived_router_id: differs between the directors lb1 and lb2: as a group variable of all of them it cannot",
