@@ -279,7 +279,10 @@ class _Writer:
             return [self.host]
         for name in directors:
             for option in _SHARED:
-                theirs = self._variable(name, f"keepalived_{option}")
+                # Who differs may be the one that says something, and a run may have that one alone.
+                said = self._variable(self.host, f"keepalived_{option}") is not None
+                default = Options._field_defaults[option] if said else None
+                theirs = self._variable(name, f"keepalived_{option}", default)
                 if theirs is not None and self._typed(option, theirs) != getattr(self.options, option):
                     self.findings.append(
                         f"keepalived_{option}: differs between the directors {self.host} and {name}:"
@@ -366,12 +369,16 @@ class _Writer:
         return list(found.values())
 
     def _link(self, path: str, address: str) -> str:
-        """The interface in whose network an address is."""
-        for interface, networks in self.interfaces.items():
-            for network in map(ipaddress.ip_interface, networks):
-                # A full-length prefix is a floating address that happens to be here.
-                if network.network.num_addresses > 1 and ipaddress.ip_address(address) in network.network:
-                    return interface
+        """The interface in whose network an address is; of networks within each other the narrowest, as the role director has it."""
+        holding = [
+            (network.prefixlen, interface)
+            for interface, addresses in self.interfaces.items()
+            for network in (ipaddress.ip_interface(entry).network for entry in addresses)
+            # A full-length prefix is a floating address that happens to be here.
+            if network.num_addresses > 1 and ipaddress.ip_address(address) in network
+        ]
+        if holding:
+            return max(holding, key=lambda held: held[0])[1]
         raise InvalidValue(
             path,
             f"no interface of {self.host} is in the network of {address}: say which by keepalived_interface,"

@@ -59,7 +59,8 @@ def told(folder: pathlib.Path, checkout: pathlib.Path, *arguments: str) -> tuple
         write(f"roles/{name}.yml", real(f"roles/{name}.yml"))
     run = yaml.safe_load(real("roles/director/tasks/run.yml"))
     write("roles/director/tasks/run.yml", [task for task in run if "ansible.builtin.import_tasks" in task])
-    nothing = {"_keepalived_configuration": {"removed": []}, "_keepalived_releases": False}
+    configuration: dict[str, Any] = {"removed": [], "real_servers": []}
+    nothing = {"_keepalived_configuration": configuration, "_keepalived_releases": False, "_keepalived_drained": []}
     write("roles/keepalived/vars/main.yml", nothing)
     write("tasks/compare.yml", [])
     write("library/stub_virtual_address", MODULE.replace("CALLED", str(called)))

@@ -44,6 +44,42 @@ def test_what_cannot_be_is_refused_first(playbook: str, said: str, told: str, tm
     assert "unreachable=1" not in output
 
 
+def test_what_cannot_be_for_one_host_is_refused_for_all(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "hosts.yml").write_text(INVENTORY)
+    (tmp_path / "update.yml").write_text("[]")
+    (tmp_path / "host_vars").mkdir()
+    (tmp_path / "host_vars/web2.yml").write_text("lvs_update_timeout: 1m")
+    words = ["-i", "hosts.yml", "lvs.ipvs.rolling_update", "-e", "lvs_servers=web", "-e", "lvs_update_tasks=update.yml"]
+    run = ansible_playbook(tmp_path, *words, COLUMNS="1000")
+    output = " ".join((run.stdout + run.stderr).split()).replace("''", "'")
+    assert "lvs_update_timeout: '1m' is not a number" in output
+    assert run.returncode
+    assert "Drain them" not in output
+    assert "unreachable=1" not in output
+
+
+def test_who_is_lost_is_not_said_to_be_drained_if_restored(checkout: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    plays = yaml.safe_load((checkout / "playbooks/rolling_update.yml").read_text())
+    (stop,) = (
+        task for play in plays for task in play.get("tasks", ()) if task["name"] == "Stop when too many are lost"
+    )
+    hosts = ["web1", "web2", "web3", "web4"]
+    before = [
+        {"set_fact": {"__update_well": "{{ inventory_hostname != 'web1' }}"}, "when": "inventory_hostname != 'web3'"},
+        {"raw": "true", "when": "inventory_hostname == 'web3'"},
+        {"fail": {}, "when": "inventory_hostname in ['web1', 'web2']"},
+    ]
+    given = {
+        "__update_batch": hosts,
+        "__lvs_settings": {"update_max_fail_percentage": 50},
+        "ansible_host": "host.invalid",
+    }
+    play = {"hosts": "all", "gather_facts": False, "vars": given, "tasks": [*before, stop]}
+    (tmp_path / "play.yml").write_text(json.dumps([play]))
+    run = ansible_playbook(tmp_path, "-i", ",".join(hosts), "play.yml", COLUMNS="1000")
+    assert "failed or cannot be reached: web1, web2, web3; still drained: web1, web3" in run.stdout + run.stderr
+
+
 def test_check_mode_ends_well_where_the_switch_would_begin(checkout: pathlib.Path, tmp_path: pathlib.Path) -> None:
     """Behind what is only read, which check mode does as well; nothing of it speaks to a host."""
     plays = yaml.safe_load((checkout / "playbooks/failover.yml").read_text())

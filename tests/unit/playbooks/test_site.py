@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import pathlib
+import re
 from typing import Any
 
 import pytest
@@ -59,10 +60,41 @@ def test_with_tags_there_are_hosts_to_go_to(tag: str, host: str, tmp_path: pathl
     assert f"[{host}]: UNREACHABLE!" in output
 
 
-def site(folder: pathlib.Path, *arguments: str) -> str:
+#: The cluster as one of several, and before it a host that has to do with none.
+BESIDE = """
+all:
+  vars: {ansible_host: host.invalid}
+  children:
+    watching: {hosts: {monitor: {}}}
+    cluster:
+      vars:
+        lvs_services:
+          - {name: web, protocol: tcp, address: 192.0.2.10, port: 80, real_servers: [{group: web}]}
+      children:
+        directors: {hosts: {lb1: {lvs_address: 198.51.100.11}}}
+        web: {hosts: {web1: {lvs_address: 198.51.100.21}}}
+"""
+
+
+@pytest.mark.parametrize(("playbook", "host"), [("site", "web1"), ("rolling_update", "web1 -> ")])
+def test_a_host_of_no_cluster_is_left_out(playbook: str, host: str, tmp_path: pathlib.Path) -> None:
+    (tmp_path / "update.yml").write_text("[]")
+    update = ["-e", "lvs_servers=web", "-e", "lvs_update_tasks=update.yml"]
+    output = site(tmp_path, *update, playbook=playbook, inventory=BESIDE)
+    assert re.search(rf"\[{host}.*\]: UNREACHABLE!", output)
+    assert "failed=1" not in output
+
+
+@pytest.mark.parametrize("address", ["lvs_address", "lvs_address6"])
+def test_a_real_server_that_knows_no_services_is_refused(address: str, tmp_path: pathlib.Path) -> None:
+    inventory = BESIDE.replace("monitor: {}", f"monitor: {{{address}: 198.51.100.31}}")
+    assert "'lvs_services' is undefined" in site(tmp_path, inventory=inventory)
+
+
+def site(folder: pathlib.Path, *arguments: str, playbook: str = "site", inventory: str = INVENTORY) -> str:
     """What a run says that fails, in one line."""
-    (folder / "hosts.yml").write_text(INVENTORY)
-    run = ansible_playbook(folder, "-i", "hosts.yml", "lvs.ipvs.site", *arguments, COLUMNS="1000")
+    (folder / "hosts.yml").write_text(inventory)
+    run = ansible_playbook(folder, "-i", "hosts.yml", f"lvs.ipvs.{playbook}", *arguments, COLUMNS="1000")
     assert run.returncode
     return " ".join((run.stdout + run.stderr).split()).replace("''", "'").replace('\\"', '"')
 

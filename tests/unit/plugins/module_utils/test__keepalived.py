@@ -238,6 +238,15 @@ def test_gateways_of_both_families() -> None:
     assert "2001:db8:b::1/128 dev vlan7" in block(text, "vrrp_instance lvs_ipv6")
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_an_address_is_in_the_narrowest_network_that_holds_it(order: int) -> None:
+    wide = {"management": ["192.0.2.5/16", "2001:db8::5/32"]}
+    interfaces = dict([*INTERFACES.items(), *wide.items()][::order])
+    text = configuration([WEB, WEB6], interfaces=interfaces).text
+    assert block(text, "virtual_ipaddress_excluded") == "192.0.2.10/32 dev front\n"
+    assert "2001:db8:f::10/128 dev front\n" in text
+
+
 def test_named_interfaces() -> None:
     text = configuration([WEB], interface="bond0", vrrp_interface="vlan9", sync_interface="vlan8").text
     assert "192.0.2.10/32 dev bond0" in text
@@ -478,6 +487,15 @@ def test_two_clusters_with_one_id_are_refused(what: str, other: str) -> None:
     for name in ("lb3", "lb4"):
         hosts[name][f"keepalived_{what}"] = number % 255 + 1
     assert configuration([WEB], hosts=hosts, groups=FLEET_GROUPS)
+
+
+def test_a_director_that_alone_says_something_else_is_refused() -> None:
+    differs = "keepalived_router_id: differs between the directors lb1 and lb2"
+    hosts = {"lb1": {"keepalived_router_id": 9, "keepalived_unicast": "yes", "keepalived_priority": 150}}
+    (finding,) = findings([WEB], hosts=hosts, router_id=9, priority=150)
+    assert finding.startswith(differs)
+    # What a play says for all of them is of no host.
+    assert configuration([WEB], router_id=9)
 
 
 def test_directors_that_do_not_agree_are_refused() -> None:

@@ -20,7 +20,7 @@ SYSTEMCTL = r"""#!/bin/sh
 cd "$WORLD" || exit
 dropin=/etc/systemd/system/keepalived.service.d/lvs.ipvs.conf
 each() { sed -n "s/^$1=-//p" loaded | while read -r command; do $command; done; }
-case $1 in start|reload|restart|crash) echo "$1" >>said; [ ! -e broken ] || [ "$1" = crash ] || exit 1 ;; esac
+case $1 in start|reload|restart|crash) echo "$1" >>said; ls var/lib/lvs.ipvs/drains.d >drained; [ ! -e broken ] || [ "$1" = crash ] || exit 1 ;; esac
 case $1 in
     is-active) [ -e pid ] && echo active || echo inactive ;;
     is-enabled) [ ! -e enabled ] || exec echo enabled; echo disabled; exit 1 ;;
@@ -63,7 +63,7 @@ class World:
             "systemctl": SYSTEMCTL,
             "dpkg-query": DPKG_QUERY,
             "keepalived": "#!/bin/sh\n",
-            "ipvsadm": "#!/bin/sh\n",
+            "ipvsadm": '#!/bin/sh\necho "$@" >>"$WORLD/table"\n',
         }
         (folder / "bin").mkdir()
         for name, text in programs.items():
@@ -89,13 +89,13 @@ class World:
         )
         return done.stdout + done.stderr
 
-    def site(self, services: list[dict[str, Any]], broken: bool = False) -> tuple[list[str], str]:
+    def site(self, services: list[dict[str, Any]], *words: str, broken: bool = False) -> tuple[list[str], str]:
         """What keepalived was told by a run of the role, and what Ansible had to say."""
         (self.folder / "said").write_text("")
         if broken:
             (self.folder / "broken").touch()
         told = json.dumps({"lvs_services": services})
-        output = self.call("ansible-playbook", "-i", "hosts.yml", "play.yml", "-e", told)
+        output = self.call("ansible-playbook", "-i", "hosts.yml", "play.yml", "-e", told, *words)
         assert ("failed=1" if broken else "failed=0") in output, output
         (self.folder / "broken").unlink(missing_ok=True)
         return (self.folder / "said").read_text().split(), output
@@ -148,3 +148,33 @@ def test_a_run_takes_up_what_another_left_and_nothing_twice(world: World) -> Non
     dropin.write_text(wanted)
     world.crash()
     assert world.site(released)[0] == ["restart"]
+
+
+def test_a_drain_ends_when_keepalived_has_the_server_no_more(world: World) -> None:
+    both, one = web(80), web(80)
+    both["real_servers"] = [*one["real_servers"], {"address": "198.51.100.22"}]
+    world.site([both])
+    drains = world.folder / "var/lib/lvs.ipvs/drains.d"
+    for server in both["real_servers"]:
+        (drains / server["address"]).write_text("-1")
+    assert world.site([one])[0] == ["reload"]
+    assert (world.folder / "drained").read_text().split() == ["198.51.100.21", "198.51.100.22"]
+    assert [path.name for path in drains.iterdir()] == ["198.51.100.21"]
+
+
+def test_no_service_is_taken_before_another_comes_in_its_place(world: World) -> None:
+    def removed() -> list[str]:
+        return [line for line in (world.folder / "table").read_text().splitlines() if line.startswith("-D ")]
+
+    world.site([web(80)])
+    # Whoever is told nothing still has it.
+    assert world.site([web(81)], "--tags", "keepalived_run")[0] == []
+    assert removed() == []
+    assert world.site([web(81)])[0] == ["reload"]
+    assert removed() == ["-D -t 192.0.2.10:80"]
+    # Nor does one that does not run take up anything.
+    world.call("sh", "-c", "kill $(cat pid); rm pid")
+    assert world.site([web(82)], "--tags", "keepalived_configure")[0] == []
+    assert removed() == ["-D -t 192.0.2.10:80"]
+    assert world.site([web(82)], "--tags", "keepalived_run")[0] == ["start"]
+    assert removed() == ["-D -t 192.0.2.10:80", "-D -t 192.0.2.10:81"]
