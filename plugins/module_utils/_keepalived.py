@@ -567,7 +567,11 @@ class _Writer:
         # After a split the last word on who has the addresses must be the one master's that is left.
         lines.append("vrrp_higher_prio_send_advert true")
         if options.realtime_priority:
-            lines += [f"vrrp_rt_priority {options.realtime_priority}", f"vrrp_rlimit_rttime {_NO_RTTIME}", "vrrp_no_swap"]
+            lines += [
+                f"vrrp_rt_priority {options.realtime_priority}",
+                f"vrrp_rlimit_rttime {_NO_RTTIME}",
+                "vrrp_no_swap",
+            ]
         lines += [
             "enable_script_security",
             f"script_user {self._judged('keepalived_script_user', _health_check.single_user, options.script_user)}",
