@@ -7,8 +7,9 @@
 """The record of what was last applied to a host: a JSON file of its own for each kind of thing.
 
 It says what belongs to us, so that a purge removes nothing of others, and what to bring back after a
-reboot. It is written twice in a run: before the kernel is changed with all that was ours and all that
-will be, and after it with what is; a run that dies in between leaves nothing that the next one does not know.
+reboot. That of what a purge may remove is written twice in a run: before the kernel is changed with all that was ours
+and all that will be, and after it with what is; a run that dies in between leaves nothing that the next one does not
+know. What there is one of each in the kernel (timeouts, sync daemons) is written once, after it.
 """
 
 from __future__ import annotations
