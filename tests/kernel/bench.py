@@ -84,6 +84,13 @@ def users(scheduler: str) -> int:
 OTHERS = users(SCHEDULER)
 
 
+def counters_memory() -> int:
+    """KB of what the kernel has once for each processor, as the counters of services and real servers are."""
+    found = re.search(r"^Percpu: +(\d+)", Path("/proc/meminfo").read_text(), re.MULTILINE)
+    assert found
+    return int(found[1])
+
+
 def empty_table() -> None:
     """A new network namespace, once the kernel has cleaned up behind the old one.
 
@@ -95,9 +102,12 @@ def empty_table() -> None:
     # Without its loopback, no address is a unicast one.
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
     deadline = time.monotonic() + 300
-    while users(SCHEDULER) > OTHERS:
+    # The counters of an entry go after it.
+    before, now = -1, counters_memory()
+    while users(SCHEDULER) > OTHERS or now != before:
         assert time.monotonic() < deadline, "the kernel does not clean up behind a network namespace"
-        time.sleep(0.05)
+        time.sleep(0.2)
+        before, now = now, counters_memory()
 
 
 def timed(job: Callable[[], object]) -> float:
