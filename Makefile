@@ -29,7 +29,7 @@ check: lint units  ## the fast part: lint and units
 lint: $(VENV)  ## formats, types, YAML, roles and playbooks
 	@tests/tools/lint
 
-units: $(VENV)  ## unit tests (ARGS="-k plan" chooses)
+units: system $(VENV)  ## unit tests (ARGS="-k plan" chooses)
 	@pytest -q --numprocesses=auto tests/unit $(ARGS)
 
 sanity: $(VENV)  ## ansible-test sanity, without containers
