@@ -199,8 +199,8 @@ class Kernel:
 
     def read(self, expected: Table | None = None) -> Table:
         """The whole table. What is as in ``expected`` is told by its bytes, which is quicker."""
-        wanted = expected or {}
         services = [wire.decode_service(data, start, end) for data, start, end in self._dump(wire.GET_SERVICE)]
+        wanted = expected or {}
         return {
             service.key: Entry(service, self._real_servers(service.key, wanted.get(service.key)))
             for service in services
@@ -297,21 +297,24 @@ class Kernel:
         raise KernelError("the kernel took a service with an invalid prefix length")
 
     def _real_servers(self, key: ServiceKey, wanted: Entry | None = None) -> dict[RealServerKey, RealServer]:
-        """The real servers of a service. Those that are as wanted are told by their bytes, a datagram at a time."""
-        recogniser = wire.Recogniser(wanted.real_servers.values() if wanted else ())
+        """The real servers of a service."""
         servers: dict[RealServerKey, RealServer] = {}
         sequence = self._request(wire.GET_DEST, wire.NLM_F_DUMP, wire.service_key(key))
         try:
             while True:
                 datagram = self._receive()
-                as_wanted = recogniser.real_servers(datagram, sequence)
-                if as_wanted is None:
-                    for data, start, end in self._answers_in(datagram, sequence):
-                        server = recogniser.real_server(data, start, end, key.family)
-                        servers[server.key] = server
-                else:
-                    for server in as_wanted:
-                        servers[server.key] = server
+                if wire.is_done(datagram, sequence):
+                    return servers
+                if wanted and wire.tells_of_all(datagram, sequence, wanted.real_servers.values()):
+                    servers.update(wanted.real_servers)
+                    continue
+                usual = wire.decode_usual_real_servers(datagram, sequence)
+                if usual:
+                    servers.update(usual)
+                    continue
+                for data, start, end in self._answers_in(datagram, sequence):
+                    server = wire.decode_real_server(data, start, end, key.family)
+                    servers[server.key] = server
         except _Complete:
             return servers
         except _Refused as refused:

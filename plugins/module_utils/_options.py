@@ -117,16 +117,17 @@ def parse_service(given: Given, base: Entry | None = None) -> Entry:
     servers: dict[model.RealServerKey, RealServer] = {}
     for index, words in enumerate(listed):
         try:
-            if not isinstance(words, Mapping):
+            if type(words) is not dict and not isinstance(words, Mapping):
                 raise InvalidValue("", f"{words!r} is not a dictionary")
             had = present.get(model.real_server_key(words, key), defaults) if present else defaults
             server = model.real_server(words, key, had)
         except InvalidValue as error:
             raise error.under(f"real_servers[{index}]") from None
-        if server.key in servers:
-            first = list(servers).index(server.key)
-            raise InvalidValue(f"real_servers[{index}]", f"{server.key} is listed already, as real_servers[{first}]")
-        servers[server.key] = server
+        server_key = server.key
+        if server_key in servers:
+            first = list(servers).index(server_key)
+            raise InvalidValue(f"real_servers[{index}]", f"{server_key} is listed already, as real_servers[{first}]")
+        servers[server_key] = server
     return Entry(service, servers)
 
 
@@ -140,9 +141,7 @@ def parse_services(given: t.Any, path: str = "services") -> Table:
         try:
             if not isinstance(words, Mapping):
                 raise InvalidValue("", f"{words!r} is not a dictionary")
-            for option in words:
-                if option not in SERVICE_OPTIONS:
-                    raise InvalidValue(str(option), "there is no such option here")
+            model.refuse_unknown(words, SERVICE_OPTIONS)
             entry = parse_service(words)
         except InvalidValue as error:
             raise error.under(f"{path}[{index}]") from None

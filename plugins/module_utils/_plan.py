@@ -60,6 +60,7 @@ def plan(have: Table, want: Table, disposable: Table) -> list[Step]:
     editing: list[Step] = []
     falling: list[Step] = []
     gone: list[Step] = []
+    unchanged: set[ServiceKey] = set()
 
     for key, entry in want.items():
         service = entry.service
@@ -69,6 +70,7 @@ def plan(have: Table, want: Table, disposable: Table) -> list[Step]:
             new.extend(Step(ADD, service, server) for server in entry.real_servers.values())
             continue
         if there == entry:
+            unchanged.add(key)
             continue
         if there.service != service:
             editing.append(Step(EDIT, service))
@@ -86,7 +88,7 @@ def plan(have: Table, want: Table, disposable: Table) -> list[Step]:
 
     for key, unneeded in disposable.items():
         there = have.get(key)
-        if there is None:
+        if there is None or key in unchanged:
             continue
         wanted = want.get(key)
         kept = wanted.real_servers if wanted else {}

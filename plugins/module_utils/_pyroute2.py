@@ -11,33 +11,61 @@ Must be kept in sync with plugins/doc_fragments/pyroute2.py.
 
 from __future__ import annotations
 
+import contextlib
+import importlib.util
+import sys
+import typing as t
+
 __all__ = (
     "MINIMUM_VERSION",
     "GenericNetlinkSocket",
-    "IPRoute",
     "MissingLibrary",
     "NetlinkError",
     "genlmsg",
     "require_pyroute2",
+    "route_socket",
 )
 
 #: Debian 12 ships this release; older ones have not been tried.
 MINIMUM_VERSION = "0.7.2"
 
-IMPORT_ERROR: str | None = None
-VERSION = ""
-try:
-    import pyroute2
-    from pyroute2 import IPRoute, NetlinkError
-    from pyroute2.netlink import genlmsg
-    from pyroute2.netlink.generic import GenericNetlinkSocket
 
-    VERSION = pyroute2.__version__
-except ImportError as error:
-    # Of a library that is there, it may be one of its own imports that failed.
-    IMPORT_ERROR = f"{type(error).__name__}: {error}"
-    IPRoute = GenericNetlinkSocket = genlmsg = None
-    NetlinkError = OSError
+@contextlib.contextmanager
+def _without_the_rest() -> t.Iterator[None]:
+    """Import modules of pyroute2, and not all of it.
+
+    Its ``__init__`` imports every protocol that it speaks, which takes longer than all else that a module of ours imports.
+    So for as long as this lasts, a package stands in its place that has the same modules and has not been run. Who
+    imports from pyroute2 later gets what it has: the modules that are there already, and the others.
+    """
+    spec = None if "pyroute2" in sys.modules else importlib.util.find_spec("pyroute2")
+    if spec is None:
+        yield
+        return
+    package = sys.modules["pyroute2"] = importlib.util.module_from_spec(spec)
+    try:
+        yield
+    finally:
+        if sys.modules.get("pyroute2") is package:
+            del sys.modules["pyroute2"]
+
+
+IMPORT_ERROR: str | None = None
+# A release may come whose modules do need what its __init__ does.
+for _importing in (_without_the_rest, contextlib.nullcontext):
+    try:
+        with _importing():
+            from pyroute2.netlink import genlmsg
+            from pyroute2.netlink.exceptions import NetlinkError
+            from pyroute2.netlink.generic import GenericNetlinkSocket
+    except ImportError as error:
+        # Of a library that is there, it may be one of its own imports that failed.
+        IMPORT_ERROR = f"{type(error).__name__}: {error}"
+        GenericNetlinkSocket = genlmsg = None
+        NetlinkError = OSError
+    else:
+        IMPORT_ERROR = None
+        break
 
 
 class MissingLibrary(Exception):
@@ -62,11 +90,30 @@ def require_pyroute2() -> None:
             "install the package python3-pyroute2, or pyroute2 from PyPI for the interpreter in use "
             f"({IMPORT_ERROR})"
         )
-    version = VERSION
-    if not _numbers(version):
-        # That of Debian's package is "unknown". To import this takes a tenth of the time that pyroute2 takes.
-        from importlib import metadata
-
-        version = metadata.version("pyroute2")
+    version = _version()
     if _numbers(version) < _numbers(MINIMUM_VERSION):
         raise MissingLibrary(f"pyroute2 {version} on the target is too old: {MINIMUM_VERSION} or newer is needed")
+
+
+def _version() -> str:
+    """The release, as the library itself has it, or else the package in which it came."""
+    with contextlib.suppress(ImportError), _without_the_rest():
+        from pyroute2.config.version import __version__
+
+        return str(__version__)
+    # Debian's package has no such file. To import this takes a tenth of the time that pyroute2 takes.
+    from importlib import metadata
+
+    return metadata.version("pyroute2")
+
+
+def route_socket() -> t.Any:
+    """An IPRoute: links, addresses, neighbours and routes of the network namespace in which it is opened. Raises MissingLibrary."""
+    require_pyroute2()
+    try:
+        with _without_the_rest():
+            from pyroute2.iproute import IPRoute
+    except ImportError:
+        from pyroute2 import IPRoute
+
+    return IPRoute()

@@ -17,7 +17,7 @@ import typing as t
 from ansible_collections.lvs.ipvs.plugins.module_utils import _address as address
 from ansible_collections.lvs.ipvs.plugins.module_utils._address import Address, Host, Link, Step
 from ansible_collections.lvs.ipvs.plugins.module_utils._kernel import KernelError, Stopped
-from ansible_collections.lvs.ipvs.plugins.module_utils._pyroute2 import IPRoute, NetlinkError, require_pyroute2
+from ansible_collections.lvs.ipvs.plugins.module_utils._pyroute2 import NetlinkError, route_socket
 
 #: From linux/if.h, if_addr.h, rtnetlink.h.
 IFF_UP, IFF_NOARP = 0x1, 0x80
@@ -87,8 +87,7 @@ class RouteNetlink:
     """Links and addresses of the network namespace in which it is opened."""
 
     def __init__(self) -> None:
-        require_pyroute2()
-        self._route = IPRoute()
+        self._route = route_socket()
 
     def __enter__(self) -> RouteNetlink:
         return self

@@ -44,6 +44,7 @@ GENL_VERSION = 1
 # Netlink (linux/netlink.h)
 NLM_F_REQUEST, NLM_F_MULTI, NLM_F_ACK, NLM_F_DUMP = 0x1, 0x2, 0x4, 0x300
 NLMSG_NOOP, NLMSG_ERROR, NLMSG_DONE = 0x1, 0x2, 0x3
+NLA_TYPE_MASK = 0x3FFF
 
 # Commands (enum IPVS_CMD_*)
 NEW_SERVICE, SET_SERVICE, DEL_SERVICE, GET_SERVICE = 1, 2, 3, 4
@@ -100,17 +101,36 @@ ROLE_NAMES = {number: name for name, number in ROLE_NUMBERS.items()}
 _HEADER = struct.Struct("=IHHIIBBH")
 HEADER_SIZE = _HEADER.size
 NLMSG_HEADER = struct.Struct("=IHHII")
+#: The end of a dump, with an error number.
+_DONE = struct.Struct("=IHHIIi")
 _ATTRIBUTE = struct.Struct("=HH")
 _U32 = struct.Struct("=I")
 
-#: What configures a real server, in the order in which the kernel dumps it: ADDR, PORT, FWD_METHOD,
+#: What names a service that has no mark, in the order in which the kernel dumps it: AF, PROTOCOL, ADDR, PORT, each
+#: with its attribute header.
+_SVC_KEY = struct.Struct("=4sHxx 4sHxx 4s16s 4sHxx")
+_SVC_KEY_HEADERS = tuple(
+    _ATTRIBUTE.pack(*header) for header in ((6, SVC_AF), (6, SVC_PROTOCOL), (20, SVC_ADDR), (6, SVC_PORT))
+)
+#: The last of what configures a service: its counters come behind it.
+_SVC_NETMASK = _ATTRIBUTE.pack(8, SVC_NETMASK)
+
+#: What configures a real server, in the order in which the kernel dumps it: ADDR, and then PORT, FWD_METHOD,
 #: WEIGHT, TUN_TYPE, TUN_PORT, TUN_FLAGS, U_THRESH, L_THRESH, each with its attribute header.
 _DEST_ADDR = _ATTRIBUTE.pack(20, DEST_ADDR)
-_DEST_SETTINGS = struct.Struct("=HHHxx HHI HHI HHBxxx HHHxx HHHxx HHI HHI")
-_DEST_CONFIG_SIZE = len(_DEST_ADDR) + 16 + _DEST_SETTINGS.size
-_DEST_FAMILY = struct.Struct("=HHHxx")
-#: Between these two the kernel puts ACTIVE_CONNS, INACT_CONNS and PERSIST_CONNS.
+_DEST_SETTINGS = struct.Struct("=4sHxx 4sI 4sI 4sBxxx 4sHxx 4sHxx 4sI 4sI")
+_DEST_SETTINGS_HEADERS = tuple(
+    _ATTRIBUTE.pack(*header)
+    for header in (
+        *((6, DEST_PORT), (8, DEST_FWD_METHOD), (8, DEST_WEIGHT), (5, DEST_TUN_TYPE)),
+        *((6, DEST_TUN_PORT), (6, DEST_TUN_FLAGS), (8, DEST_U_THRESH), (8, DEST_L_THRESH)),
+    )
+)
+#: Behind these the kernel puts ACTIVE_CONNS, INACT_CONNS and PERSIST_CONNS; then comes the family, and the counters.
 _DEST_COUNTS_SIZE = 24
+_DEST_FAMILIES = {
+    name: _ATTRIBUTE.pack(6, DEST_ADDR_FAMILY) + struct.pack("=Hxx", number) for name, number in FAMILY_NUMBERS.items()
+}
 _DEST_KEY = struct.Struct("=HH16s HHHxx")
 
 
@@ -160,15 +180,19 @@ def _number_of(word: str, numbers: dict[str, int]) -> int:
 
 
 def _key_attributes(key: ServiceKey) -> bytes:
-    family = _attribute(SVC_AF, struct.pack("=H", FAMILY_NUMBERS[key.family]))
+    family = FAMILY_NUMBERS[key.family]
     if key.fwmark is not None:
-        return family + _attribute(SVC_FWMARK, _U32.pack(key.fwmark))
-    return (
-        family
-        + _attribute(SVC_PROTOCOL, struct.pack("=H", _number_of(t.cast(str, key.protocol), PROTOCOL_NUMBERS)))
-        + _attribute(SVC_ADDR, _packed(t.cast(str, key.address)))
-        + _attribute(SVC_PORT, struct.pack(">H", key.port))
+        return _attribute(SVC_AF, struct.pack("=H", family)) + _attribute(SVC_FWMARK, _U32.pack(key.fwmark))
+    protocol = _number_of(t.cast(str, key.protocol), PROTOCOL_NUMBERS)
+    for_af, for_protocol, for_address, for_port = _SVC_KEY_HEADERS
+    # fmt: off
+    return _SVC_KEY.pack(
+        for_af, family,
+        for_protocol, protocol,
+        for_address, _packed(t.cast(str, key.address)),
+        for_port, htons(t.cast(int, key.port)),
     )
+    # fmt: on
 
 
 @functools.lru_cache(maxsize=1)
@@ -204,44 +228,46 @@ def service(service: VirtualService) -> bytes:
     return _attribute(ATTR_SERVICE, attributes)
 
 
-def real_server_config(server: RealServer) -> bytes:
-    """What configures a real server, byte for byte as the kernel dumps it."""
+def real_server(server: RealServer) -> bytes:
+    """The attribute that names and configures a real server, as the kernel dumps it: an edit replaces all of it."""
+    return _DEST_HEAD + _dest_config(server)
+
+
+def _dest_config(server: RealServer) -> bytes:
     (address, port), weight, forwarding, tunnel, upper, lower = server
-    return _DEST_ADDR + _packed(address) + _dest_settings(port, weight, forwarding, tunnel, upper, lower)
+    if ":" in address:
+        return inet_pton(AF_INET6, address) + _dest_settings("ipv6", port, weight, forwarding, tunnel, upper, lower)
+    return inet_pton(AF_INET, address) + _dest_settings("ipv4", port, weight, forwarding, tunnel, upper, lower)
 
 
 @functools.lru_cache(maxsize=1000)
-def _dest_settings(port: int, weight: int, forwarding: str, tunnel: Tunnel, upper: int, lower: int) -> bytes:
-    """What many real servers have in common."""
-    return _DEST_SETTINGS.pack(
-        6, DEST_PORT, htons(port),
-        8, DEST_FWD_METHOD, _number_of(forwarding, FORWARDING_NUMBERS),
-        8, DEST_WEIGHT, weight,
-        5, DEST_TUN_TYPE, _number_of(tunnel.type, TUNNEL_NUMBERS),
-        6, DEST_TUN_PORT, htons(tunnel.port),
-        6, DEST_TUN_FLAGS, _number_of(tunnel.checksum, CHECKSUM_NUMBERS),
-        8, DEST_U_THRESH, upper,
-        8, DEST_L_THRESH, lower,
-    )  # fmt: skip
+def _dest_settings(
+    family: str, port: int, weight: int, forwarding: str, tunnel: Tunnel, upper: int, lower: int
+) -> bytes:
+    """What many real servers have in common: all behind the address."""
+    values = (
+        htons(port),
+        _number_of(forwarding, FORWARDING_NUMBERS),
+        weight,
+        _number_of(tunnel.type, TUNNEL_NUMBERS),
+        htons(tunnel.port),
+        _number_of(tunnel.checksum, CHECKSUM_NUMBERS),
+        upper,
+        lower,
+    )
+    rest = b"" if family == "ipv6" else _NO_MORE
+    settings = _DEST_SETTINGS.pack(*(word for pair in zip(_DEST_SETTINGS_HEADERS, values) for word in pair))
+    return rest + settings + _DEST_FAMILIES[family]
 
 
-_DEST_FAMILIES = {name: _DEST_FAMILY.pack(6, DEST_ADDR_FAMILY, number) for name, number in FAMILY_NUMBERS.items()}
-
-
-def _real_server_family(server: RealServer) -> bytes:
-    return _DEST_FAMILIES[family_of(server.key.address)]
-
-
-def real_server(server: RealServer) -> bytes:
-    """The attribute that names and configures a real server: an edit replaces all of it."""
-    payload = real_server_config(server) + _real_server_family(server)
-    return _ATTRIBUTE.pack(4 + len(payload), ATTR_DEST) + payload
+#: Of the attribute of a real server, all before its address.
+_DEST_HEAD = _ATTRIBUTE.pack(4 + 20 + _DEST_SETTINGS.size + 8, ATTR_DEST) + _DEST_ADDR
 
 
 def real_server_key(server: RealServer) -> bytes:
     """The attribute that names a real server."""
     payload = _DEST_KEY.pack(20, DEST_ADDR, _packed(server.key.address), 6, DEST_PORT, htons(server.key.port))
-    return _attribute(ATTR_DEST, payload + _real_server_family(server))
+    return _attribute(ATTR_DEST, payload + _DEST_FAMILIES[family_of(server.key.address)])
 
 
 _SERVICE_COMMANDS = {ADD: NEW_SERVICE, EDIT: SET_SERVICE, REMOVE: DEL_SERVICE}
@@ -295,14 +321,26 @@ def sync_daemon(daemon: SyncDaemon) -> bytes:
 # -- decoding ----------------------------------------------------------------------------------------
 
 
-def attributes(data: bytes, start: int, end: int) -> dict[int, tuple[int, int]]:
+def is_done(datagram: bytes, sequence: int) -> bool:
+    """Whether a datagram is but the end of the answer to this request, without an error."""
+    if len(datagram) != _DONE.size:
+        return False
+    _size, kind, _flags, number, _port, code = _DONE.unpack(datagram)
+    return (kind, number, code) == (NLMSG_DONE, sequence, 0)
+
+
+#: The bounds of attributes, by their kind.
+Attributes = dict[int, tuple[int, int]]
+
+
+def attributes(data: bytes, start: int, end: int) -> Attributes:
     """The bounds of the payload of each attribute between two offsets. Unknown ones are there as well."""
     found = {}
     while start + 4 <= end:
         size, kind = _ATTRIBUTE.unpack_from(data, start)
         if size < 4 or start + size > end:
             raise MalformedMessage(f"an attribute of {size} bytes where {end - start} are left")
-        found[kind & 0x3FFF] = (start + 4, start + size)
+        found[kind & NLA_TYPE_MASK] = (start + 4, start + size)
         start += (size + 3) & ~3
     return found
 
@@ -339,10 +377,58 @@ def _decode_netmask(data: bytes, bounds: tuple[int, int] | None, family: str) ->
 
 def decode_service(data: bytes, start: int, end: int) -> VirtualService:
     """The service of a NEW_SERVICE message whose attributes lie between two offsets."""
+    return _decode_usual_service(data, start, end) or _decode_service(data, start, end)
+
+
+def _decode_usual_service(data: bytes, start: int, end: int) -> VirtualService | None:
+    """The service, if its attributes are those and in the order that kernels have for one without a mark; None says nothing."""
+    key_at = start + _ATTRIBUTE.size
+    settings_at = key_at + _SVC_KEY.size
+    netmask_at = data.find(_SVC_NETMASK, settings_at, end)
+    counters_at = netmask_at + 8
+    if netmask_at < 0 or counters_at + _ATTRIBUTE.size > end:
+        return None
+    # fmt: off
+    for_af, family_number, for_protocol, protocol, for_address, packed, for_port, port = _SVC_KEY.unpack_from(data, key_at)
+    # fmt: on
+    family = FAMILY_NAMES.get(family_number)
+    if (
+        family is None
+        or (for_af, for_protocol, for_address, for_port) != _SVC_KEY_HEADERS
+        or _kind(data, start) != ATTR_SERVICE
+        or _kind(data, counters_at) != SVC_STATS
+    ):
+        return None
+    settings = _usual_settings(family, data[settings_at:counters_at])
+    if settings is None:
+        return None
+    address = inet_ntop(family_number, packed if family == "ipv6" else packed[:4])
+    key = ServiceKey(family, PROTOCOL_NAMES.get(protocol) or str(protocol), address, htons(port))
+    return VirtualService(key, *settings)
+
+
+def _kind(data: bytes, at: int) -> int:
+    return t.cast(int, _ATTRIBUTE.unpack_from(data, at)[1]) & NLA_TYPE_MASK
+
+
+@functools.lru_cache(maxsize=1000)
+def _usual_settings(family: str, data: bytes) -> _Settings | None:
+    """What many services have in common, if these bytes are all of it and nothing else."""
+    try:
+        found = attributes(data, 0, len(data))
+    except MalformedMessage:
+        return None
+    if found.keys() | {SVC_PE_NAME} != {SVC_SCHED_NAME, SVC_PE_NAME, SVC_FLAGS, SVC_TIMEOUT, SVC_NETMASK}:
+        return None
+    return _service_settings(family, data, found)
+
+
+def _decode_service(data: bytes, start: int, end: int) -> VirtualService:
     nest = attributes(data, start, end).get(ATTR_SERVICE)
     if nest is None:
         raise MalformedMessage("a service message without a service")
-    has = attributes(data, *nest).get
+    found = attributes(data, *nest)
+    has = found.get
     family_number = _number(data, has(SVC_AF))
     family = FAMILY_NAMES.get(family_number)
     if family is None:
@@ -357,13 +443,21 @@ def decode_service(data: bytes, start: int, end: int) -> VirtualService:
             _address(data, has(SVC_ADDR), family_number),
             _number(data, has(SVC_PORT), big_endian=True),
         )
+    return VirtualService(key, *_service_settings(family, data, found))
+
+
+#: Of a VirtualService, all but its key.
+_Settings = tuple[str, tuple[str, ...], int, t.Union[int, str], str, bool]
+
+
+def _service_settings(family: str, data: bytes, found: Attributes) -> _Settings:
+    has = found.get
     scheduler = _string(data, has(SVC_SCHED_NAME))
     names = scheduler_flag_names(scheduler)
     flags_and_mask = has(SVC_FLAGS)
     flags = _U32.unpack_from(data, flags_and_mask[0])[0] if flags_and_mask else 0
     persistent = bool(flags & PERSISTENT)
-    return VirtualService(
-        key,
+    return (
         scheduler,
         tuple(name for name, bit in zip(names, SCHEDULER_BITS) if flags & bit),
         _number(data, has(SVC_TIMEOUT)) if persistent else 0,
@@ -382,76 +476,103 @@ def decode_real_server(data: bytes, start: int, end: int, service_family: str) -
     family = _number(data, has(DEST_ADDR_FAMILY)) or FAMILY_NUMBERS[service_family]
     if family not in FAMILY_NAMES:
         raise MalformedMessage(f"a real server of the address family {family}")
-    method = _number(data, has(DEST_FWD_METHOD)) & 7
-    forwarding = FORWARDING_NAMES.get(method, str(method))
-    tunnel = IPIP
-    if forwarding == "tunnel":
-        kind, checksum = _number(data, has(DEST_TUN_TYPE)), _number(data, has(DEST_TUN_FLAGS))
-        tunnel = Tunnel(
-            TUNNEL_NAMES.get(kind, str(kind)),
-            _number(data, has(DEST_TUN_PORT), big_endian=True),
-            CHECKSUM_NAMES.get(checksum, str(checksum)),
-        )
+    forwarding = _forwarding(_number(data, has(DEST_FWD_METHOD)))
     return RealServer(
         RealServerKey(_address(data, has(DEST_ADDR), family), _number(data, has(DEST_PORT), big_endian=True)),
         _number(data, has(DEST_WEIGHT)),
         forwarding,
-        tunnel,
+        _tunnel(
+            forwarding,
+            _number(data, has(DEST_TUN_TYPE)),
+            _number(data, has(DEST_TUN_PORT), big_endian=True),
+            _number(data, has(DEST_TUN_FLAGS)),
+        ),
         _number(data, has(DEST_U_THRESH)),
         _number(data, has(DEST_L_THRESH)),
     )
 
 
-class Recogniser:
-    """Knows the real servers of one service that are wanted by their bytes, so that those which are as wanted need no decoding.
+def _forwarding(flags: int) -> str:
+    method = flags & 7
+    return FORWARDING_NAMES.get(method) or str(method)
 
-    The bytes hold every attribute header too: a kernel that dumps them in another order is not
-    recognised, and then decoded.
+
+def _tunnel(forwarding: str, kind: int, port: int, checksum: int) -> Tunnel:
+    if forwarding != "tunnel":
+        return IPIP
+    return Tunnel(TUNNEL_NAMES.get(kind, str(kind)), port, CHECKSUM_NAMES.get(checksum, str(checksum)))
+
+
+def tells_of_all(data: bytes, sequence: int, servers: t.Collection[RealServer]) -> bool:
+    """Whether a datagram in answer to this request tells of just these real servers, as they are: False says nothing.
+
+    They are known by their bytes, which is quicker than to decode them.
     """
+    before, rows = _usual_rows(data, sequence)
+    found = set()
+    for others, config, family in rows:
+        if others != before:
+            return False
+        found.add(config + family)
+    for server in servers:
+        if _dest_config(server) not in found:
+            return False
+    return bool(found) and len(found) == len(servers)
 
-    #: Of a message: all that comes before its first real server's first attribute.
-    _HEAD = HEADER_SIZE + _ATTRIBUTE.size
-    _SIZE = _DEST_CONFIG_SIZE
-    _FAMILY_AT = _DEST_CONFIG_SIZE + _DEST_COUNTS_SIZE
-    _END = _FAMILY_AT + _DEST_FAMILY.size
 
-    def __init__(self, servers: t.Iterable[RealServer]) -> None:
-        self._known = {real_server_config(server) + _real_server_family(server): server for server in servers}
+def decode_usual_real_servers(data: bytes, sequence: int) -> dict[RealServerKey, RealServer]:
+    """The real servers of a datagram in answer to this request, if its messages are all alike and as kernels have them.
 
-    def real_server(self, data: bytes, start: int, end: int, service_family: str) -> RealServer:
-        """As decode_real_server()."""
-        at = start + 4
-        known = self._known.get(
-            data[at : at + self._SIZE] + data[at + self._FAMILY_AT : at + self._END],
-        )
-        if known is not None:
-            return known
-        return decode_real_server(data, start, end, service_family)
+    None at all says nothing: then each message needs decode_real_server().
+    """
+    before, rows = _usual_rows(data, sequence)
+    servers = {}
+    for others, config, family in rows:
+        port, settings = _usual_dest_settings(config[16:])
+        if others != before or not settings:
+            return {}
+        if family == _IPV4:
+            address = inet_ntop(AF_INET, config[:4])
+        elif family == _IPV6:
+            address = inet_ntop(AF_INET6, config[:16])
+        else:
+            return {}
+        key = tuple.__new__(RealServerKey, (address, port))
+        servers[key] = tuple.__new__(RealServer, (key, *settings))
+    return servers
 
-    def real_servers(self, data: bytes, sequence: int) -> list[RealServer] | None:
-        """The real servers of a datagram in answer to this request, if each is as wanted and all messages are alike; else None."""
-        if len(data) < self._HEAD + self._END or not self._known:
-            return None
-        size, _kind, _flags, number, _port = NLMSG_HEADER.unpack_from(data)
-        if number != sequence or size < self._HEAD + self._END or len(data) % size:
-            return None
-        first = data[: self._HEAD]
-        known = self._known.get
-        found = []
-        for head, config, family in _alike(size).iter_unpack(data):
-            server = known(config + family)
-            if server is None or head != first:
-                return None
-            found.append(server)
-        return found
+
+_IPV4, _IPV6 = _DEST_FAMILIES["ipv4"], _DEST_FAMILIES["ipv6"]
+#: Bytes of a message about a real server before its address, and up to its counters.
+_DEST_BEFORE = HEADER_SIZE + _ATTRIBUTE.size + len(_DEST_ADDR)
+_DEST_USUAL = _DEST_BEFORE + 16 + _DEST_SETTINGS.size + _DEST_COUNTS_SIZE + len(_IPV4)
+
+
+def _usual_rows(data: bytes, sequence: int) -> tuple[bytes, t.Iterable[tuple[bytes, bytes, bytes]]]:
+    """What each message has before the address, if it is a usual one, and of each that, address with settings, and family."""
+    before = data[:_DEST_BEFORE]
+    if len(data) >= _DEST_USUAL and before.endswith(_DEST_ADDR) and _kind(data, HEADER_SIZE) == ATTR_DEST:
+        size, _type, _flags, number, _port = NLMSG_HEADER.unpack_from(data)
+        if number == sequence and size >= _DEST_USUAL and not len(data) % size:
+            return before, _usual_real_server(size).iter_unpack(data)
+    return before, ()
 
 
 @functools.cache
-def _alike(size: int) -> struct.Struct:
-    """A message of a real server, of this size: all before its attributes, what configures it, and its family."""
-    head, family = Recogniser._HEAD, _DEST_FAMILY.size
-    rest = size - head - Recogniser._END
-    return struct.Struct(f"={head}s{_DEST_CONFIG_SIZE}s{_DEST_COUNTS_SIZE}x{family}s{rest}x")
+def _usual_real_server(size: int) -> struct.Struct:
+    config = 16 + _DEST_SETTINGS.size
+    return struct.Struct(f"={_DEST_BEFORE}s {config}s {_DEST_COUNTS_SIZE}x {len(_IPV4)}s {size - _DEST_USUAL}x")
+
+
+@functools.lru_cache(maxsize=1000)
+def _usual_dest_settings(data: bytes) -> tuple[int, tuple[t.Any, ...]]:
+    """What many real servers have in common, if these are the bytes of it: the port, and all behind it."""
+    words = _DEST_SETTINGS.unpack(data)
+    if words[::2] != _DEST_SETTINGS_HEADERS:
+        return 0, ()
+    port, method, weight, kind, tunnel_port, checksum, upper, lower = words[1::2]
+    forwarding = _forwarding(method)
+    return htons(port), (weight, forwarding, _tunnel(forwarding, kind, htons(tunnel_port), checksum), upper, lower)
 
 
 def decode_info(data: bytes, start: int, end: int) -> tuple[str, int]:

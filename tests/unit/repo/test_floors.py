@@ -38,7 +38,7 @@ HARMLESS = {
 }
 # The socket module, for the shape of addresses only.
 SHAPES = {"AF_INET", "AF_INET6", "AddressFamily", "htonl", "htons", "inet_ntop", "inet_pton", "ntohl", "ntohs"}
-NETLINK = {"AF_NETLINK", "GenericNetlinkSocket", "IPRoute", "NetlinkSocket"}
+NETLINK = {"AF_NETLINK", "GenericNetlinkSocket", "IPRoute", "NetlinkSocket", "route_socket"}
 
 
 def imports(tree: ast.AST) -> collections.abc.Iterator[tuple[str, str]]:

@@ -303,11 +303,10 @@ def test_what_is_as_expected_is_the_very_same_value(kernel, peer):
     def as_the_kernel_has_it(requests):
         (request,) = requests
         # Between its configuration and its family, the kernel puts the numbers of connections of a real server.
-        for server in entry.real_servers.values():
-            written = wire.real_server(server)[4:]
-            counts = b"".join(struct.pack("=HHI", 8, kind, 5) for kind in (7, 8, 9))
-            nest = written[:-8] + counts + written[-8:]
-            yield answer(request, wire.NEW_DEST, struct.pack("=HH", 4 + len(nest), 2) + nest)
+        counts = b"".join(struct.pack("=HHI", 8, kind, 5) for kind in (7, 8, 9))
+        nests = [wire.real_server(server)[4:] for server in entry.real_servers.values()]
+        nests = [written[:-8] + counts + written[-8:] for written in nests]
+        yield b"".join(answer(request, wire.NEW_DEST, struct.pack("=HH", 4 + len(nest), 2) + nest) for nest in nests)
         yield done(request)
 
     peer.says(dump_of(there)[0], as_the_kernel_has_it)

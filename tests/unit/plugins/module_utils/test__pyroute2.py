@@ -5,7 +5,10 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+import os
+import subprocess
 import sys
+import types
 
 import pytest
 
@@ -14,11 +17,12 @@ from ansible_collections.lvs.ipvs.plugins.module_utils import _pyroute2
 
 @pytest.fixture(params=["its own word", "that of its package"])
 def release(request, monkeypatch):
-    """Make pyroute2 another release. Debian's packages say "unknown" of themselves."""
+    """Make pyroute2 another release. Debian's packages have no word of their own."""
 
     def change(version: str) -> None:
         own = request.param == "its own word"
-        monkeypatch.setattr(_pyroute2, "VERSION", version if own else "unknown")
+        word = types.SimpleNamespace(__version__=version) if own else None
+        monkeypatch.setitem(sys.modules, "pyroute2.config.version", word)
         monkeypatch.setattr(importlib.metadata, "version", lambda name: "0.1" if own else version)
 
     return change
@@ -54,7 +58,8 @@ def alone():
 
 def test_without_the_library_the_file_can_be_imported_and_says_what_is_missing(monkeypatch):
     """A module must come as far as its message."""
-    monkeypatch.setitem(sys.modules, "pyroute2", None)
+    for name in ("pyroute2", "pyroute2.netlink"):
+        monkeypatch.setitem(sys.modules, name, None)
     gate = alone()
     assert gate.GenericNetlinkSocket is None
     # What is caught must be an exception all the same.
@@ -68,3 +73,52 @@ def test_what_of_the_library_cannot_be_imported_is_named(monkeypatch):
     gate = alone()
     with pytest.raises(gate.MissingLibrary, match=r"\(ModuleNotFoundError: .*pyroute2\.netlink\.generic"):
         gate.require_pyroute2()
+
+
+IMPORTED = """
+import sys
+from ansible_collections.lvs.ipvs.plugins.module_utils import _pyroute2 as gate
+gate.require_pyroute2()
+assert "pyroute2" not in sys.modules
+assert not any(name.startswith(("pyroute2.ndb", "pyroute2.iproute")) for name in sys.modules)
+with gate.route_socket() as route:
+    assert [link.get_attr("IFLA_IFNAME") for link in route.get_links()]
+assert not any(name.startswith("pyroute2.ndb") for name in sys.modules)
+import pyroute2
+assert pyroute2.NDB and pyroute2.NetlinkError is gate.NetlinkError and pyroute2.IPRoute is type(route)
+"""
+
+
+def test_what_is_not_used_is_not_imported_and_who_imports_it_later_gets_it():
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORTED], env=environment, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_release_whose_modules_need_all_of_it(monkeypatch, tmp_path):
+    """As none does that is known, but the next one may."""
+    files = {
+        "__init__.py": "NEEDED = 1\nfrom . import netlink\nclass IPRoute: ...",
+        "netlink/__init__.py": "from pyroute2 import NEEDED\nclass genlmsg: ...",
+        "netlink/exceptions.py": "class NetlinkError(Exception): ...",
+        "netlink/generic/__init__.py": "class GenericNetlinkSocket: ...",
+        "config/__init__.py": "",
+        "config/version.py": "__version__ = '99.0'",
+        "iproute.py": "from pyroute2 import NEEDED, MORE",
+    }
+    for name, text in files.items():
+        path = tmp_path / "pyroute2" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    with monkeypatch.context() as changed:
+        for name in [name for name in sys.modules if name.partition(".")[0] == "pyroute2"]:
+            changed.delitem(sys.modules, name)
+        changed.syspath_prepend(tmp_path)
+        gate = alone()
+        gate.require_pyroute2()
+        assert gate.GenericNetlinkSocket.__module__ == "pyroute2.netlink.generic"
+        assert type(gate.route_socket()).__module__ == "pyroute2"
+        for name in [name for name in sys.modules if name.partition(".")[0] == "pyroute2"]:
+            del sys.modules[name]

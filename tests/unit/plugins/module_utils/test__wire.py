@@ -483,68 +483,110 @@ def test_a_real_server_that_others_made(change, server):
     assert wire.decode_real_server(data, 0, len(data), "ipv4") == server
 
 
-# -- the recogniser ------------------------------------------------------------------------------
+# -- the quick ways: what they say is what the attributes say, and from a kernel's own bytes they do say it ------------
 
 
-@given(tables.service_keys(), st.data(), st.booleans(), SEEDS)
-def test_the_recogniser_agrees_with_the_decoder(key, data, padded, seed):
-    some = data.draw(st.lists(tables.real_servers(key), min_size=1, max_size=4))
-    known = data.draw(st.lists(st.sampled_from(some)))
-    recogniser = wire.Recogniser(known)
-    for server in some:
-        for attributes in (kernel_dest(server, padded), shaken(kernel_dest(server, padded), seed)):
-            assert recogniser.real_server(*framed(2, attributes), key.family) == server
+@given(tables.services(), st.booleans(), SEEDS)
+def test_a_service_as_kernels_tell_of_it_is_read_quickly(service, padded, seed):
+    attributes = kernel_service(service, padded)
+    quickly = wire._decode_usual_service(*framed(1, attributes))
+    assert quickly == (service if service.key.fwmark is None else None)
+    # Where a netmask, a name or the counters stand elsewhere, it does not guess.
+    assert wire._decode_usual_service(*framed(1, shaken(attributes, seed))) in (None, service)
+    written = wire.service(service)
+    assert wire._decode_usual_service(written, 0, len(written)) is None
+    assert wire._decode_usual_service(*framed(2, attributes)) is None
 
 
-@given(tables.service_keys(), st.data(), st.booleans())
-def test_what_is_as_wanted_is_told_by_the_kernels_own_bytes(key, data, padded):
-    server = data.draw(tables.real_servers(key))
-    recogniser = wire.Recogniser([server])
-    recognised = recogniser.real_server(*framed(2, kernel_dest(server, padded)), key.family)
-    # Nothing was decoded: it is the very one that was wanted.
-    assert recognised is server
+@given(tables.services().filter(lambda service: service.key.fwmark is None), st.data())
+def test_a_service_that_is_cut_or_longer_than_it_says_is_not_read_quickly(service, data):
+    whole, start, end = framed(1, kernel_service(service))
+    assert wire._decode_usual_service(whole, start, data.draw(st.integers(start, end))) in (None, service)
+    netmask = struct.pack("=HH", 8, 9)
+    # The bytes that begin a netmask, within what is before it: the scheduler's name and the flags.
+    for kind, payload in ((6, netmask + b"\0"), (7, netmask + bytes(4)), (7, bytes(4) + netmask)):
+        service_attributes = changed(kernel_service(service), (kind, payload))
+        read = wire._decode_usual_service(*framed(1, service_attributes))
+        assert read in (None, wire._decode_service(*framed(1, service_attributes)))
 
 
-def as_dumped(key, servers, sequence=7):
+def as_dumped(servers, sequence=7, padded=False):
     """The messages of a dump, whole."""
     messages = []
     for server in servers:
-        data, start, end = framed(2, kernel_dest(server))
+        data, start, end = framed(2, kernel_dest(server, padded))
         messages.append(wire.message(0x1C, wire.NEW_DEST, sequence, wire.NLM_F_MULTI, data[start:end]))
     return messages
 
 
-@given(tables.service_keys(), st.data())
-def test_a_datagram_of_what_is_wanted_is_told_at_once(key, data):
-    servers = data.draw(st.lists(tables.real_servers(key), min_size=1, max_size=4))
-    recogniser = wire.Recogniser(servers)
-    messages = as_dumped(key, servers)
-    told = recogniser.real_servers(b"".join(messages), 7)
-    assert told
-    assert told == servers
-    assert all(any(one is server for server in servers) for one in told)
+@given(tables.service_keys(), st.data(), st.booleans())
+def test_real_servers_as_kernels_tell_of_them_are_read_quickly(key, data, padded):
+    servers = data.draw(st.lists(tables.real_servers(key), min_size=1, max_size=4, unique_by=lambda server: server.key))
+    datagram = b"".join(as_dumped(servers, padded=padded))
+    read = wire.decode_usual_real_servers(datagram, 7)
+    assert list(read.values()) == servers
+    assert all(read[server.key] == server for server in servers)
+    # In any order, they are what is wanted; with one more or less, or another in its place, they are not.
+    assert wire.tells_of_all(datagram, 7, servers[::-1])
+    assert not wire.tells_of_all(datagram, 7, servers[1:])
+    more = data.draw(tables.real_servers(key).filter(lambda server: server not in servers))
+    assert not wire.tells_of_all(datagram, 7, [*servers, more])
+    assert not wire.tells_of_all(datagram, 7, [*servers[1:], more])
 
 
-def test_a_datagram_of_anything_else_is_not():
+@given(tables.service_keys(), st.data(), SEEDS)
+def test_real_servers_in_other_words_are_not_read_quickly(key, data, seed):
+    server = data.draw(tables.real_servers(key))
+    whole, start, end = framed(2, shaken(kernel_dest(server), seed))
+    datagram = wire.message(0x1C, wire.NEW_DEST, 7, wire.NLM_F_MULTI, whole[start:end])
+    assert wire.decode_usual_real_servers(datagram, 7) in ({}, {server.key: server})
+    assert not wire.tells_of_all(datagram, 7, [server]) or wire.decode_usual_real_servers(datagram, 7)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [[u32(3, 1)], [u32(3, 7)], [u32(3, 0x100 | 3)], [u32(5, 2**31)], [u8(13, 1), u16(14, 6080, ">"), u16(15, 1)]],
+)
+def test_what_others_made_is_read_quickly_as_it_is(change):
+    data, start, end = framed(2, changed(kernel_dest(SERVER), *change))
+    datagram = wire.message(0x1C, wire.NEW_DEST, 7, wire.NLM_F_MULTI, data[start:end])
+    (read,) = wire.decode_usual_real_servers(datagram, 7).values()
+    assert read == wire.decode_real_server(data, start, end, "ipv4")
+    # Of two ways to say the same, the quick one knows but its own.
+    assert wire.tells_of_all(datagram, 7, [read]) == (change in ([u32(3, 1)], [u32(3, 7)], [u32(5, 2**31)]))
+
+
+def test_a_datagram_of_anything_else_is_not_read_quickly():
     servers = [SERVER._replace(key=RealServerKey(SERVER.key.address, port)) for port in (80, 81, 82)]
-    recogniser = wire.Recogniser(servers)
-    messages = as_dumped(None, servers)
+    messages = as_dumped(servers)
     whole = b"".join(messages)
-    assert recogniser.real_servers(whole, 7) == servers
-    other = as_dumped(None, [SERVER._replace(weight=99)])
+    assert wire.tells_of_all(whole, 7, servers)
     end = wire.message(0x1C, wire.NLMSG_DONE, 7, wire.NLM_F_MULTI, bytes(len(messages[0]) - wire.HEADER_SIZE))
+    family = struct.pack("=HHHxx", 6, 11, 2)
     for datagram in (
         b"",
         whole[:-4],
         whole + bytes(4),
-        b"".join([*messages, *other]),
+        whole.replace(family, struct.pack("=HHHxx", 6, 11, 7)),
+        whole.replace(struct.pack("=HH", 8, 4), struct.pack("=HH", 8, 40)),
         b"".join([*messages, end]),
-        b"".join([*messages[:2], *as_dumped(None, servers[2:], sequence=6)]),
+        b"".join([*messages[:2], *as_dumped(servers[2:], sequence=6)]),
     ):
-        assert recogniser.real_servers(datagram, 7) is None
-    # Of another request; and who wants nothing recognises nothing.
-    assert recogniser.real_servers(whole, 8) is None
-    assert wire.Recogniser([]).real_servers(whole, 7) is None
+        assert not wire.tells_of_all(datagram, 7, servers)
+        assert not wire.tells_of_all(datagram, 7, [])
+        assert wire.decode_usual_real_servers(datagram, 7) == {}
+    # Of another request.
+    assert not wire.tells_of_all(whole, 8, servers)
+    assert wire.decode_usual_real_servers(whole, 8) == {}
+
+
+def test_the_end_of_a_dump():
+    def done(sequence: int, code: int, kind: int = 3, more: bytes = b"") -> bytes:
+        return struct.pack("=IHHIIi", 20 + len(more), kind, 2, sequence, 99, code) + more
+
+    assert wire.is_done(done(7, 0), 7)
+    for datagram in (b"", done(8, 0), done(7, -1), done(7, 0, kind=2), done(7, 0, more=bytes(4)), done(7, 0)[:-4]):
+        assert not wire.is_done(datagram, 7)
 
 
 # -- what is no message --------------------------------------------------------------------------
