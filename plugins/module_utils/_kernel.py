@@ -60,6 +60,14 @@ _ERRNO = struct.Struct("=i")
 _TIMEVAL = struct.Struct("@ll")
 
 
+#: What gives the context in which a batch of steps is sent.
+Around = t.Callable[[list[Step]], t.ContextManager[None]]
+
+
+def _without_more(_steps: list[Step]) -> t.ContextManager[None]:
+    return contextlib.nullcontext()
+
+
 class KernelError(Exception):
     """The kernel refused, or gave no answer."""
 
@@ -368,7 +376,7 @@ class Kernel:
 
     # -- writing -------------------------------------------------------------------------------------
 
-    def apply(self, steps: list[Step]) -> None:
+    def apply(self, steps: list[Step], around: Around = _without_more) -> None:
         """Carry out a plan in order. Raises StepFailed at the end of the first batch with a failure, or Unanswered.
 
         What is to be removed and is gone already counts as done.
@@ -376,7 +384,8 @@ class Kernel:
         done: list[Step] = []
         for batch in _batches(steps):
             try:
-                failures = self._send(batch)
+                with around(batch):
+                    failures = self._send(batch)
             except (KernelError, OSError) as error:
                 raise Unanswered(done, len(batch), error) from error
             done.extend(step for index, step in enumerate(batch) if index not in failures)

@@ -17,10 +17,18 @@ import os
 import signal
 import typing as t
 
+from ansible_collections.lvs.ipvs.plugins.module_utils._model import Table
+from ansible_collections.lvs.ipvs.plugins.module_utils._plan import Step, reschedules
+
 #: Each network namespace has its own, while ip_vs is loaded.
 MODE, RATE = "/proc/sys/net/ipv4/vs/drop_packet", "/proc/sys/net/ipv4/vs/am_droprate"
 #: Of each so many packets that would begin a connection one is dropped, whatever memory there is.
 _ALWAYS, _EVERY = 3, 1
+
+
+def while_rescheduled(have: Table) -> t.Callable[[list[Step]], t.ContextManager[None]]:
+    """What to put around steps on this table: nobody_begins() if they change the scheduler of a service that serves."""
+    return lambda steps: nobody_begins() if reschedules(have, steps) else contextlib.nullcontext()
 
 
 @contextlib.contextmanager

@@ -26,6 +26,7 @@ from ansible_collections.lvs.ipvs.plugins.module_utils import _settings as setti
 from ansible_collections.lvs.ipvs.plugins.module_utils import _virtual_address as virtual_address
 from ansible_collections.lvs.ipvs.plugins.module_utils._drain_record import DrainRecord
 from ansible_collections.lvs.ipvs.plugins.module_utils._kernel import Kernel
+from ansible_collections.lvs.ipvs.plugins.module_utils._pause import while_rescheduled
 from ansible_collections.lvs.ipvs.plugins.module_utils._plan import plan, plan_daemons
 from ansible_collections.lvs.ipvs.plugins.module_utils._record import locked_record, read_record
 from ansible_collections.lvs.ipvs.plugins.module_utils._run import EXPECTED, STEPS_SHOWN
@@ -73,11 +74,11 @@ def table(record: str, drains: str | None = None) -> Steps:
         have = kernel.read(want)
         steps = plan(have, drain.held(want, register.drains), {})
         if not drains:
-            kernel.apply(steps)
+            kernel.apply(steps, while_rescheduled(have))
             return steps
         keeper = DrainRecord(drains)
         change = keeper.prepare(register, drain.Move(register.drains, register.drains, steps), have)
-        keeper.carry_out(register, change, lambda: kernel.apply(change.steps))
+        keeper.carry_out(register, change, lambda: kernel.apply(change.steps, while_rescheduled(have)))
         return change.done
 
 

@@ -21,7 +21,7 @@ from ansible_collections.lvs.ipvs.plugins.module_utils._drain import DrainKey
 from ansible_collections.lvs.ipvs.plugins.module_utils._drain_record import DrainRecord
 from ansible_collections.lvs.ipvs.plugins.module_utils._kernel import Kernel, KernelError, Stopped
 from ansible_collections.lvs.ipvs.plugins.module_utils._model import Entry, InvalidValue, ServiceKey, Table
-from ansible_collections.lvs.ipvs.plugins.module_utils._pause import nobody_begins
+from ansible_collections.lvs.ipvs.plugins.module_utils._pause import while_rescheduled
 from ansible_collections.lvs.ipvs.plugins.module_utils._plan import (
     REMOVE,
     Step,
@@ -29,7 +29,6 @@ from ansible_collections.lvs.ipvs.plugins.module_utils._plan import (
     emptied,
     plan,
     present,
-    reschedules,
     touched,
     union,
 )
@@ -302,7 +301,7 @@ def _apply_around_drains(
         result["diff"]["before"] += before
         result["diff"]["after"] += behind
     if not module.check_mode:
-        record.carry_out(register, change, lambda: _send(kernel, have, change.steps))
+        record.carry_out(register, change, lambda: kernel.apply(change.steps, while_rescheduled(have)))
 
 
 def _owned(record: str) -> Table:
@@ -361,11 +360,5 @@ def real_server(module: AnsibleModule) -> Result:
 
 def _apply(module: AnsibleModule, kernel: Kernel, have: Table, change: _Change) -> Result:
     if not module.check_mode:
-        _send(kernel, have, change.steps)
+        kernel.apply(change.steps, while_rescheduled(have))
     return change.result
-
-
-def _send(kernel: Kernel, have: Table, steps: list[Step]) -> None:
-    """The messages of a plan. What would begin a connection meanwhile begins it later where it would be refused."""
-    with nobody_begins() if reschedules(have, steps) else contextlib.nullcontext():
-        kernel.apply(steps)

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.lvs.ipvs.plugins.module_utils import _pause
+from ansible_collections.lvs.ipvs.plugins.module_utils import _pause, _restore
 from ansible_collections.lvs.ipvs.plugins.module_utils._kernel import Kernel
 from ansible_collections.lvs.ipvs.plugins.module_utils._plan import Step
 
@@ -37,17 +37,26 @@ def connect() -> None:
     socket.create_connection(("192.0.2.10", 80), timeout=0.5).close()
 
 
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, tuple[str, ...]]]:
+    """Of each datagram that changes something, how many messages it has and what the settings are meanwhile."""
+    batches = []
+    send = Kernel._send
+
+    def watched(kernel: Kernel, batch: list[Step]) -> dict[int, int]:
+        batches.append((len(batch), settings()))
+        return send(kernel, batch)
+
+    monkeypatch.setattr(Kernel, "_send", watched)
+    return batches
+
+
+PLAIN, PAUSED = ("0", "10"), ("3", "1")
+
+
 def test_only_another_scheduler_of_a_service_in_use_is_worth_a_pause(
-    apply: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+    apply: Callable[..., dict[str, Any]], seen: list[tuple[int, tuple[str, ...]]]
 ) -> None:
-    seen = []
-    send = Kernel.apply
-
-    def watched(kernel: Kernel, steps: list[Step]) -> None:
-        seen.append(settings())
-        send(kernel, steps)
-
-    monkeypatch.setattr(Kernel, "apply", watched)
     empty: Words = {**WEB, "port": 81, "real_servers": []}
     for services in (
         [WEB, empty],
@@ -55,8 +64,31 @@ def test_only_another_scheduler_of_a_service_in_use_is_worth_a_pause(
         [{**WEB, "scheduler": "lc", "persistence_timeout": 60}, {**empty, "scheduler": "lc"}],
     ):
         assert apply(services)["changed"]
-        assert settings() == ("0", "10")
-    assert seen == [("0", "10"), ("0", "10"), ("3", "1")]
+        assert settings() == PLAIN
+    assert seen == [(3, PLAIN), (2, PLAIN), (1, PAUSED)]
+
+
+def test_what_else_a_long_plan_does_is_not_worth_a_pause(
+    apply: Callable[..., dict[str, Any]], seen: list[tuple[int, tuple[str, ...]]]
+) -> None:
+    apply([WEB])
+    many = [{"address": f"198.51.100.{number}", "weight": 0} for number in range(21, 171)]
+    apply([{**WEB, "scheduler": "lc", "real_servers": many}, {**WEB, "port": 81, "real_servers": many}])
+    # 149 and 151 are new; the scheduler is changed behind them.
+    assert seen == [(2, PLAIN), (250, PLAIN), (51, PAUSED)]
+    assert settings() == PLAIN
+
+
+def test_a_scheduler_that_comes_back_as_recorded_is_worth_a_pause_too(
+    apply: Callable[..., dict[str, Any]], seen: list[tuple[int, tuple[str, ...]]], tmp_path: Path
+) -> None:
+    record = str(tmp_path / "record")
+    apply([{**WEB, "scheduler": "lc"}], record=record)
+    apply([WEB])
+    del seen[:]
+    _restore.table(record)
+    assert seen == [(1, PAUSED)]
+    assert settings() == PLAIN
 
 
 def test_in_a_pause_nobody_is_refused(apply: Callable[..., dict[str, Any]]) -> None:

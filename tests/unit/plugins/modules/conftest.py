@@ -64,7 +64,7 @@ class FakeKernel(Kernel):
     def has_scheduler(self, scheduler: str, persistence_engine: str = "") -> bool:
         return scheduler in self.schedulers and persistence_engine in self.persistence_engines
 
-    def apply(self, steps: list[Step]) -> None:
+    def apply(self, steps: list[Step], around: object = None) -> None:
         if steps:
             self.applied += 1
             self.before_apply()

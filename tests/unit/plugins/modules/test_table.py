@@ -317,7 +317,7 @@ def test_a_failure_of_the_first_step_changed_nothing(run, kernel):
 
 
 def test_no_answer_half_way_reports_what_is_known_to_be_done(run, kernel, monkeypatch):
-    def silent(steps):
+    def silent(steps, around):
         raise Unanswered(steps[:2], 1, KernelError("no answer from the kernel for 60 seconds"))
 
     monkeypatch.setattr(kernel, "apply", silent)
