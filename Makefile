@@ -58,7 +58,7 @@ INTO_BENCHMARKS = env PYTHONPATH=.venv/collections tests/kernel/bench.py --into 
 bench: system $(VENV)  ## how long big tables take, in user-mode Linux and on a host of the lab, which it takes fresh
 	@tests/kernel/run --kernel $(or $(KERNEL),6.12) --timeout 1800 --bench $(ARGS) | $(INTO_BENCHMARKS)
 	@tests/lab/lab up --fresh
-	@tests/kernel/run --lab lb1 --bench --repeat 3 $(ARGS) | $(INTO_BENCHMARKS)
+	@tests/kernel/run --lab lb1 --bench $(ARGS) | $(INTO_BENCHMARKS)
 	@env PYTHONPATH=.venv/collections tests/kernel/bench.py --tasks lb1 | $(INTO_BENCHMARKS)
 	@tests/lab/lab down
 

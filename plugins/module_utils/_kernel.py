@@ -440,12 +440,7 @@ class Kernel:
         before = self._sequence
         self._sequence += len(batch)
         last = self._sequence
-        requests = []
-        for sequence, step in enumerate(batch, before + 1):
-            command, body = wire.request(step)
-            flags = wire.NLM_F_ACK if sequence == last else 0
-            requests.append(wire.message(self._family_id, command, sequence, flags, body))
-        self._socket.send(b"".join(requests))
+        self._socket.send(wire.datagram(self._family_id, before + 1, batch))
 
         failures = {}
         acknowledged = False

@@ -17,6 +17,7 @@ import typing as t
 from ansible_collections.lvs.ipvs.plugins.module_utils._model import (
     Entry,
     RealServer,
+    RealServerKey,
     ServiceKey,
     SyncDaemon,
     SyncDaemons,
@@ -67,7 +68,8 @@ def plan(have: Table, want: Table, disposable: Table) -> list[Step]:
         there = have.get(key)
         if there is None:
             new.append(Step(ADD, service))
-            new.extend(Step(ADD, service, server) for server in entry.real_servers.values())
+            # Of tens of thousands, a tuple is made in half the time that its own class takes.
+            new += [tuple.__new__(Step, (ADD, service, server)) for server in entry.real_servers.values()]
             continue
         if there == entry:
             unchanged.add(key)
@@ -109,23 +111,31 @@ def plan(have: Table, want: Table, disposable: Table) -> list[Step]:
 def after(have: Table, steps: t.Iterable[Step]) -> Table:
     """The table that ``steps`` make of ``have``, which stays as it is."""
     table = dict(have)
-    copied: set[ServiceKey] = set()
+    copied: dict[ServiceKey, dict[RealServerKey, RealServer]] = {}
+    owner: VirtualService | None = None
     for action, service, server in steps:
-        key = service.key
-        if server is None and action == REMOVE:
-            table.pop(key, None)
-        elif server is None:
-            there = table.get(key)
-            table[key] = Entry(service, there.real_servers if there else {})
-        else:
-            entry = table[key]
-            if key not in copied:
-                entry = table[key] = Entry(entry.service, dict(entry.real_servers))
-                copied.add(key)
+        if server is None:
+            owner = None
+            key = service.key
             if action == REMOVE:
-                entry.real_servers.pop(server.key, None)
+                table.pop(key, None)
+                copied.pop(key, None)
             else:
-                entry.real_servers[server.key] = server
+                there = table.get(key)
+                table[key] = Entry(service, there.real_servers if there else {})
+            continue
+        # Most steps are about the same service as the one before.
+        if service is not owner:
+            owner, key = service, service.key
+            if key not in copied:
+                entry = table[key]
+                copied[key] = dict(entry.real_servers)
+                table[key] = Entry(entry.service, copied[key])
+            servers = copied[key]
+        if action == REMOVE:
+            servers.pop(server.key, None)
+        else:
+            servers[server.key] = server
     return table
 
 

@@ -195,7 +195,6 @@ def _key_attributes(key: ServiceKey) -> bytes:
     # fmt: on
 
 
-@functools.lru_cache(maxsize=1)
 def service_key(key: ServiceKey) -> bytes:
     """The body that names a service; each of its real servers has it too."""
     return _attribute(ATTR_SERVICE, _key_attributes(key))
@@ -274,13 +273,27 @@ _SERVICE_COMMANDS = {ADD: NEW_SERVICE, EDIT: SET_SERVICE, REMOVE: DEL_SERVICE}
 _DEST_COMMANDS = {ADD: NEW_DEST, EDIT: SET_DEST, REMOVE: DEL_DEST}
 
 
-def request(step: Step) -> tuple[int, bytes]:
-    """The command and the body of the message that carries out a step."""
-    action, owner, server = step
-    if server is None:
-        return _SERVICE_COMMANDS[action], service_key(owner.key) if action == REMOVE else service(owner)
-    attribute = real_server_key(server) if action == REMOVE else real_server(server)
-    return _DEST_COMMANDS[action], service_key(owner.key) + attribute
+def datagram(family_id: int, sequence: int, steps: t.Sequence[Step]) -> bytes:
+    """The messages that carry out steps, numbered from ``sequence`` on; the last one is to be acknowledged."""
+    parts = []
+    last = sequence + len(steps) - 1
+    known: VirtualService | None = None
+    name = b""
+    for action, owner, server in steps:
+        # Most steps are about the same service as the one before.
+        if owner is not known:
+            known, name = owner, service_key(owner.key)
+        if server is None:
+            command = _SERVICE_COMMANDS[action]
+            body = name if action == REMOVE else service(owner)
+        else:
+            command = _DEST_COMMANDS[action]
+            body = name + (real_server_key(server) if action == REMOVE else real_server(server))
+        flags = NLM_F_REQUEST if sequence != last else NLM_F_REQUEST | NLM_F_ACK
+        parts.append(_HEADER.pack(HEADER_SIZE + len(body), family_id, flags, sequence, 0, command, GENL_VERSION, 0))
+        parts.append(body)
+        sequence += 1
+    return b"".join(parts)
 
 
 def timeouts(timeouts: Timeouts) -> bytes:

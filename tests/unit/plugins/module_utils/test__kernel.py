@@ -454,6 +454,13 @@ def adding(count: int) -> list[Step]:
     return plan({}, want, {})[:count]
 
 
+def body_of(step: Step) -> tuple[int, bytes]:
+    """The command and the body of a step of adding()."""
+    if step.real_server is None:
+        return wire.NEW_SERVICE, wire.service(step.service)
+    return wire.NEW_DEST, wire.service_key(step.service.key) + wire.real_server(step.real_server)
+
+
 def acknowledge(requests: list[Request]) -> list[bytes]:
     return [ack(request) for request in requests if request.flags & ACK]
 
@@ -476,7 +483,7 @@ def test_steps_travel_in_batches_and_the_last_of_each_is_acknowledged(kernel, pe
         assert [request.flags for request in requests] == [0] * (len(requests) - 1) + [ACK]
     sent = list(itertools.chain.from_iterable(peer.heard))
     assert [request.sequence for request in sent] == list(range(1, count + 1))
-    assert [(request.command, request.body) for request in sent] == [wire.request(step) for step in steps]
+    assert [(request.command, request.body) for request in sent] == [body_of(step) for step in steps]
 
 
 def refusing(codes: dict[int, int]) -> Script:

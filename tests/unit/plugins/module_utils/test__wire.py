@@ -266,7 +266,18 @@ SERVER = RealServer(R4)
     ],
 )
 def test_each_step_has_its_command_of_the_uapi(step, command, body):
-    assert wire.request(step) == (command, body)
+    assert wire.datagram(0x1C, 5, [step]) == wire.message(0x1C, command, 5, wire.NLM_F_ACK, body)
+
+
+def test_the_steps_of_a_datagram_are_numbered_and_the_last_one_is_answered():
+    other = SERVICE._replace(key=SCTP6, persistence_netmask=128)
+    steps = [Step(ADD, SERVICE), Step(ADD, SERVICE, SERVER), Step(ADD, other), Step(REMOVE, SERVICE, SERVER)]
+    assert wire.datagram(0x1C, 5, steps) == (
+        wire.message(0x1C, 1, 5, 0, wire.service(SERVICE))
+        + wire.message(0x1C, 5, 6, 0, wire.service_key(TCP) + wire.real_server(SERVER))
+        + wire.message(0x1C, 1, 7, 0, wire.service(other))
+        + wire.message(0x1C, 7, 8, wire.NLM_F_ACK, wire.service_key(TCP) + wire.real_server_key(SERVER))
+    )
 
 
 # -- reading: what the kernel sends, packed by other means ---------------------------------------
