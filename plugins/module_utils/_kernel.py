@@ -383,15 +383,21 @@ class Kernel:
         """
         done: list[Step] = []
         for batch in _batches(steps):
+            failures: dict[int, int] = {}
+            unknown, trouble = 0, None
             try:
                 with around(batch):
+                    unknown = len(batch)
                     failures = self._send(batch)
+                    unknown = 0
+                    done.extend(step for index, step in enumerate(batch) if index not in failures)
             except (KernelError, OSError) as error:
-                raise Unanswered(done, len(batch), error) from error
-            done.extend(step for index, step in enumerate(batch) if index not in failures)
+                trouble = error
             if failures:
                 index = min(failures)
-                raise StepFailed(done, batch[index], failures[index], len(steps) - len(done))
+                raise StepFailed(done, batch[index], failures[index], len(steps) - len(done)) from trouble
+            if trouble:
+                raise Unanswered(done, unknown, trouble) from trouble
 
     def set_timeouts(self, timeouts: Timeouts) -> None:
         """Set the timeouts of connections."""

@@ -22,8 +22,8 @@ __all__ = (
     "MissingLibrary",
     "NetlinkError",
     "genlmsg",
+    "iproute",
     "require_pyroute2",
-    "route_socket",
 )
 
 #: Debian 12 ships this release; older ones have not been tried.
@@ -36,36 +36,42 @@ def _without_the_rest() -> t.Iterator[None]:
 
     Its ``__init__`` imports every protocol that it speaks, which takes longer than all else that a module of ours imports.
     So for as long as this lasts, a package stands in its place that has the same modules and has not been run. Who
-    imports from pyroute2 later gets what it has: the modules that are there already, and the others.
+    imports from pyroute2 later has it run, and gets all there is, but for the modules that are loaded already as its attributes.
     """
     spec = None if "pyroute2" in sys.modules else importlib.util.find_spec("pyroute2")
     if spec is None:
         yield
         return
-    package = sys.modules["pyroute2"] = importlib.util.module_from_spec(spec)
+    before = sys.modules.keys() | set()
+    sys.modules["pyroute2"] = importlib.util.module_from_spec(spec)
     try:
         yield
+    except (ImportError, AttributeError):
+        # Who tries another way begins anew.
+        for name in [name for name in sys.modules if name.startswith("pyroute2.") and name not in before]:
+            del sys.modules[name]
+        raise
     finally:
-        if sys.modules.get("pyroute2") is package:
-            del sys.modules["pyroute2"]
+        del sys.modules["pyroute2"]
 
 
 IMPORT_ERROR: str | None = None
-# A release may come whose modules do need what its __init__ does.
-for _importing in (_without_the_rest, contextlib.nullcontext):
+try:
+    with _without_the_rest():
+        from pyroute2.netlink import genlmsg
+        from pyroute2.netlink.exceptions import NetlinkError
+        from pyroute2.netlink.generic import GenericNetlinkSocket
+except (ImportError, AttributeError):
+    # A release may come whose modules need what its __init__ does, or have other names: these are the public ones.
     try:
-        with _importing():
-            from pyroute2.netlink import genlmsg
-            from pyroute2.netlink.exceptions import NetlinkError
-            from pyroute2.netlink.generic import GenericNetlinkSocket
+        from pyroute2 import NetlinkError
+        from pyroute2.netlink import genlmsg
+        from pyroute2.netlink.generic import GenericNetlinkSocket
     except ImportError as error:
         # Of a library that is there, it may be one of its own imports that failed.
         IMPORT_ERROR = f"{type(error).__name__}: {error}"
         GenericNetlinkSocket = genlmsg = None
         NetlinkError = OSError
-    else:
-        IMPORT_ERROR = None
-        break
 
 
 class MissingLibrary(Exception):
@@ -85,14 +91,18 @@ def _numbers(version: str) -> list[int]:
 def require_pyroute2() -> None:
     """Raise MissingLibrary unless a usable pyroute2 was imported."""
     if IMPORT_ERROR is not None:
-        raise MissingLibrary(
-            f"the Python library pyroute2 (>= {MINIMUM_VERSION}) is missing on the target: "
-            "install the package python3-pyroute2, or pyroute2 from PyPI for the interpreter in use "
-            f"({IMPORT_ERROR})"
-        )
+        raise _missing(IMPORT_ERROR)
     version = _version()
     if _numbers(version) < _numbers(MINIMUM_VERSION):
         raise MissingLibrary(f"pyroute2 {version} on the target is too old: {MINIMUM_VERSION} or newer is needed")
+
+
+def _missing(reason: str) -> MissingLibrary:
+    return MissingLibrary(
+        f"the Python library pyroute2 (>= {MINIMUM_VERSION}) is missing on the target: "
+        "install the package python3-pyroute2, or pyroute2 from PyPI for the interpreter in use "
+        f"({reason})"
+    )
 
 
 def _version() -> str:
@@ -101,19 +111,21 @@ def _version() -> str:
         from pyroute2.config.version import __version__
 
         return str(__version__)
-    # Debian's package has no such file. To import this takes a tenth of the time that pyroute2 takes.
+    # Debian's package has no such file.
     from importlib import metadata
 
     return metadata.version("pyroute2")
 
 
-def route_socket() -> t.Any:
-    """An IPRoute: links, addresses, neighbours and routes of the network namespace in which it is opened. Raises MissingLibrary."""
+def iproute() -> t.Any:
+    """The class IPRoute, which few modules need: links, addresses, neighbours and routes. Raises MissingLibrary."""
     require_pyroute2()
     try:
         with _without_the_rest():
             from pyroute2.iproute import IPRoute
-    except ImportError:
-        from pyroute2 import IPRoute
-
-    return IPRoute()
+    except (ImportError, AttributeError):
+        try:
+            from pyroute2 import IPRoute
+        except ImportError as error:
+            raise _missing(f"{type(error).__name__}: {error}") from None
+    return IPRoute

@@ -17,7 +17,7 @@ import typing as t
 from ansible_collections.lvs.ipvs.plugins.module_utils import _address as address
 from ansible_collections.lvs.ipvs.plugins.module_utils._address import Address, Host, Link, Step
 from ansible_collections.lvs.ipvs.plugins.module_utils._kernel import KernelError, Stopped
-from ansible_collections.lvs.ipvs.plugins.module_utils._pyroute2 import NetlinkError, route_socket
+from ansible_collections.lvs.ipvs.plugins.module_utils._pyroute2 import NetlinkError, iproute
 
 #: From linux/if.h, if_addr.h, rtnetlink.h.
 IFF_UP, IFF_NOARP = 0x1, 0x80
@@ -87,7 +87,7 @@ class RouteNetlink:
     """Links and addresses of the network namespace in which it is opened."""
 
     def __init__(self) -> None:
-        self._route = route_socket()
+        self._route = iproute()()
 
     def __enter__(self) -> RouteNetlink:
         return self

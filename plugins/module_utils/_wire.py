@@ -131,7 +131,6 @@ _DEST_COUNTS_SIZE = 24
 _DEST_FAMILIES = {
     name: _ATTRIBUTE.pack(6, DEST_ADDR_FAMILY) + struct.pack("=Hxx", number) for name, number in FAMILY_NUMBERS.items()
 }
-_DEST_KEY = struct.Struct("=HH16s HHHxx")
 
 
 class MalformedMessage(Exception):
@@ -184,15 +183,8 @@ def _key_attributes(key: ServiceKey) -> bytes:
     if key.fwmark is not None:
         return _attribute(SVC_AF, struct.pack("=H", family)) + _attribute(SVC_FWMARK, _U32.pack(key.fwmark))
     protocol = _number_of(t.cast(str, key.protocol), PROTOCOL_NUMBERS)
-    for_af, for_protocol, for_address, for_port = _SVC_KEY_HEADERS
-    # fmt: off
-    return _SVC_KEY.pack(
-        for_af, family,
-        for_protocol, protocol,
-        for_address, _packed(t.cast(str, key.address)),
-        for_port, htons(t.cast(int, key.port)),
-    )
-    # fmt: on
+    values = family, protocol, _packed(t.cast(str, key.address)), htons(t.cast(int, key.port))
+    return _SVC_KEY.pack(*(word for pair in zip(_SVC_KEY_HEADERS, values) for word in pair))
 
 
 def service_key(key: ServiceKey) -> bytes:
@@ -228,11 +220,12 @@ def service(service: VirtualService) -> bytes:
 
 
 def real_server(server: RealServer) -> bytes:
-    """The attribute that names and configures a real server, as the kernel dumps it: an edit replaces all of it."""
+    """The attribute that names and configures a real server: an edit replaces all of it."""
     return _DEST_HEAD + _dest_config(server)
 
 
 def _dest_config(server: RealServer) -> bytes:
+    """All of it behind the header of the address, as the kernel dumps it but for the counts that it puts before the family."""
     (address, port), weight, forwarding, tunnel, upper, lower = server
     if ":" in address:
         return inet_pton(AF_INET6, address) + _dest_settings("ipv6", port, weight, forwarding, tunnel, upper, lower)
@@ -265,8 +258,13 @@ _DEST_HEAD = _ATTRIBUTE.pack(4 + 20 + _DEST_SETTINGS.size + 8, ATTR_DEST) + _DES
 
 def real_server_key(server: RealServer) -> bytes:
     """The attribute that names a real server."""
-    payload = _DEST_KEY.pack(20, DEST_ADDR, _packed(server.key.address), 6, DEST_PORT, htons(server.key.port))
-    return _attribute(ATTR_DEST, payload + _DEST_FAMILIES[family_of(server.key.address)])
+    address, port = server.key
+    return _attribute(
+        ATTR_DEST,
+        _attribute(DEST_ADDR, _packed(address))
+        + _attribute(DEST_PORT, struct.pack(">H", port))
+        + _DEST_FAMILIES[family_of(address)],
+    )
 
 
 _SERVICE_COMMANDS = {ADD: NEW_SERVICE, EDIT: SET_SERVICE, REMOVE: DEL_SERVICE}
@@ -394,22 +392,24 @@ def decode_service(data: bytes, start: int, end: int) -> VirtualService:
 
 
 def _decode_usual_service(data: bytes, start: int, end: int) -> VirtualService | None:
-    """The service, if its attributes are those and in the order that kernels have for one without a mark; None says nothing."""
+    """The service, if its attributes are those and in the order that kernels have for one without a mark; None says nothing.
+
+    Its counters are not looked at.
+    """
     key_at = start + _ATTRIBUTE.size
     settings_at = key_at + _SVC_KEY.size
     netmask_at = data.find(_SVC_NETMASK, settings_at, end)
     counters_at = netmask_at + 8
     if netmask_at < 0 or counters_at + _ATTRIBUTE.size > end:
         return None
-    # fmt: off
-    for_af, family_number, for_protocol, protocol, for_address, packed, for_port, port = _SVC_KEY.unpack_from(data, key_at)
-    # fmt: on
+    words = _SVC_KEY.unpack_from(data, key_at)
+    family_number, protocol, packed, port = words[1::2]
     family = FAMILY_NAMES.get(family_number)
     if (
         family is None
-        or (for_af, for_protocol, for_address, for_port) != _SVC_KEY_HEADERS
-        or _kind(data, start) != ATTR_SERVICE
-        or _kind(data, counters_at) != SVC_STATS
+        or words[::2] != _SVC_KEY_HEADERS
+        or _ATTRIBUTE.unpack_from(data, start) != (end - start, ATTR_SERVICE)
+        or _ATTRIBUTE.unpack_from(data, counters_at)[1] != SVC_STATS
     ):
         return None
     settings = _usual_settings(family, data[settings_at:counters_at])
@@ -418,10 +418,6 @@ def _decode_usual_service(data: bytes, start: int, end: int) -> VirtualService |
     address = inet_ntop(family_number, packed if family == "ipv6" else packed[:4])
     key = ServiceKey(family, PROTOCOL_NAMES.get(protocol) or str(protocol), address, htons(port))
     return VirtualService(key, *settings)
-
-
-def _kind(data: bytes, at: int) -> int:
-    return t.cast(int, _ATTRIBUTE.unpack_from(data, at)[1]) & NLA_TYPE_MASK
 
 
 @functools.lru_cache(maxsize=1000)
@@ -521,10 +517,10 @@ def tells_of_all(data: bytes, sequence: int, servers: t.Collection[RealServer]) 
 
     They are known by their bytes, which is quicker than to decode them.
     """
-    before, rows = _usual_rows(data, sequence)
+    first, rows = _usual_rows(data, sequence)
     found = set()
-    for others, config, family in rows:
-        if others != before:
+    for before, config, family in rows:
+        if before != first:
             return False
         found.add(config + family)
     for server in servers:
@@ -536,13 +532,13 @@ def tells_of_all(data: bytes, sequence: int, servers: t.Collection[RealServer]) 
 def decode_usual_real_servers(data: bytes, sequence: int) -> dict[RealServerKey, RealServer]:
     """The real servers of a datagram in answer to this request, if its messages are all alike and as kernels have them.
 
-    None at all says nothing: then each message needs decode_real_server().
+    None at all says nothing: then each message needs decode_real_server(). Counters are not looked at.
     """
-    before, rows = _usual_rows(data, sequence)
+    first, rows = _usual_rows(data, sequence)
     servers = {}
-    for others, config, family in rows:
+    for before, config, family in rows:
         port, settings = _usual_dest_settings(config[16:])
-        if others != before or not settings:
+        if before != first or not settings:
             return {}
         if family == _IPV4:
             address = inet_ntop(AF_INET, config[:4])
@@ -557,18 +553,27 @@ def decode_usual_real_servers(data: bytes, sequence: int) -> dict[RealServerKey,
 
 _IPV4, _IPV6 = _DEST_FAMILIES["ipv4"], _DEST_FAMILIES["ipv6"]
 #: Bytes of a message about a real server before its address, and up to its counters.
-_DEST_BEFORE = HEADER_SIZE + _ATTRIBUTE.size + len(_DEST_ADDR)
+_DEST_BEFORE = HEADER_SIZE + len(_DEST_HEAD)
 _DEST_USUAL = _DEST_BEFORE + 16 + _DEST_SETTINGS.size + _DEST_COUNTS_SIZE + len(_IPV4)
 
 
 def _usual_rows(data: bytes, sequence: int) -> tuple[bytes, t.Iterable[tuple[bytes, bytes, bytes]]]:
-    """What each message has before the address, if it is a usual one, and of each that, address with settings, and family."""
-    before = data[:_DEST_BEFORE]
-    if len(data) >= _DEST_USUAL and before.endswith(_DEST_ADDR) and _kind(data, HEADER_SIZE) == ATTR_DEST:
+    """What stands before the address in the first message; and of each message that, its address with its settings, its family.
+
+    There are no rows if the first message is not usual, or if its size is not that of all.
+    """
+    first = data[:_DEST_BEFORE]
+    if len(data) >= _DEST_USUAL and first.endswith(_DEST_ADDR):
         size, _type, _flags, number, _port = NLMSG_HEADER.unpack_from(data)
-        if number == sequence and size >= _DEST_USUAL and not len(data) % size:
-            return before, _usual_real_server(size).iter_unpack(data)
-    return before, ()
+        if (
+            number == sequence
+            and size >= _DEST_USUAL
+            and not size % 4
+            and not len(data) % size
+            and _ATTRIBUTE.unpack_from(data, HEADER_SIZE) == (size - HEADER_SIZE, ATTR_DEST)
+        ):
+            return first, _usual_real_server(size).iter_unpack(data)
+    return first, ()
 
 
 @functools.cache

@@ -47,7 +47,8 @@ Runs = list[float]
 
 
 def services(count: int, servers: int) -> Words:
-    return [
+    """From JSON, as a module has them: each word and each larger number has its own place in memory."""
+    words = [
         {
             "protocol": "tcp",
             "address": f"192.0.{number >> 8}.{number & 255}",
@@ -57,6 +58,8 @@ def services(count: int, servers: int) -> Words:
         }
         for number in range(1, count + 1)
     ]
+    made: Words = json.loads(json.dumps(words))
+    return made
 
 
 def rules(words: Words) -> list[str]:
@@ -220,8 +223,7 @@ def ratio(runs: Runs, others: Runs) -> float:
 
 def measure(count: int, repeat: int, with_playbooks: bool) -> list[list[str]]:
     """The rows. Of each repetition every figure is taken in turn, so that a disturbance meets all of them."""
-    # From JSON, as a module has them: no two have a number or a word in common.
-    words = json.loads(json.dumps(services(count, SERVERS)))
+    words = services(count, SERVERS)
     rules_in_all = count * (1 + SERVERS)
     text = "\n".join(rules(words)) + "\n"
     names = "start", "ipvsadm -R", "load", "load module", "ipvsadm -Sn", "same", "same module", "one", "one module"
@@ -323,7 +325,7 @@ def few_rules(host: Here | LabHost) -> list[list[str]]:
 
 def profile() -> str:
     """Where the time goes, in the library."""
-    words = json.loads(json.dumps(services(SERVICES, SERVERS)))
+    words = services(SERVICES, SERVERS)
     empty_table()
     out = io.StringIO()
     for _ in ("load", "same"):

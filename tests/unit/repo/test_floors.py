@@ -38,7 +38,7 @@ HARMLESS = {
 }
 # The socket module, for the shape of addresses only.
 SHAPES = {"AF_INET", "AF_INET6", "AddressFamily", "htonl", "htons", "inet_ntop", "inet_pton", "ntohl", "ntohs"}
-NETLINK = {"AF_NETLINK", "GenericNetlinkSocket", "IPRoute", "NetlinkSocket", "route_socket"}
+NETLINK = {"AF_NETLINK", "GenericNetlinkSocket", "IPRoute", "NetlinkSocket", "iproute"}
 
 
 def imports(tree: ast.AST) -> collections.abc.Iterator[tuple[str, str]]:
@@ -118,6 +118,7 @@ MORE_FAULTS = [
     (pure_floors_stay_pure, "_cluster", f"from {UTILS}._run import run"),
     (pure_floors_stay_pure, "_ipvsadm", "text = open('/proc/net/ip_vs').read()"),
     (two_rooms_open_netlink_sockets, "_run", "import socket\ns = socket.socket(socket.AF_NETLINK)"),
+    (two_rooms_open_netlink_sockets, "_run", f"from {UTILS}._pyroute2 import iproute"),
     (modules_are_thin, "table", "def main():\n" + "    step()\n" * 30),
 ]
 

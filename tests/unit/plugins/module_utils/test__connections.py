@@ -271,4 +271,5 @@ def test_counting_takes_no_more_memory_for_more_connections():
         finally:
             tracemalloc.stop()
 
-    assert peak(40_000) < 1.2 * peak(1_000)
+    # Not one byte for each, where to keep a reference takes eight; other threads of the test run may take some meanwhile.
+    assert peak(40_000) - peak(1_000) < 39_000

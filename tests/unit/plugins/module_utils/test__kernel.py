@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import itertools
 import os
@@ -254,11 +255,15 @@ def service_answers(request: Request, of: Table) -> list[bytes]:
     return [answer(request, wire.NEW_SERVICE, wire.service(entry.service)) for entry in of.values()]
 
 
-def server_answers(request: Request, servers: t.Iterable[RealServer]) -> list[bytes]:
-    return [answer(request, wire.NEW_DEST, wire.real_server(server)) for server in servers]
+def server_answers(request: Request, servers: t.Iterable[RealServer], counted: bool = True) -> list[bytes]:
+    """As kernels have it, the numbers of connections stand between what configures a real server and its family."""
+    counts = b"".join(struct.pack("=HHI", 8, kind, 5) for kind in (7, 8, 9)) if counted else b""
+    nests = (wire.real_server(server)[4:] for server in servers)
+    nests = (written[:-8] + counts + written[-8:] for written in nests)
+    return [answer(request, wire.NEW_DEST, struct.pack("=HH", 4 + len(nest), 2) + nest) for nest in nests]
 
 
-def dump_of(of: Table, split: int = 1) -> list[Script]:
+def dump_of(of: Table, split: int = 1, counted: bool = True) -> list[Script]:
     """The scripts of a kernel that has this table, ``split`` messages in a datagram."""
 
     def chunks(messages: list[bytes]) -> list[bytes]:
@@ -273,7 +278,7 @@ def dump_of(of: Table, split: int = 1) -> list[Script]:
         def servers(requests: list[Request]) -> list[bytes]:
             (request,) = requests
             assert (request.command, request.flags, request.body) == (wire.GET_DEST, DUMP, wire.service_key(key))
-            return chunks([*server_answers(request, of[key].real_servers.values()), done(request)])
+            return chunks([*server_answers(request, of[key].real_servers.values(), counted), done(request)])
 
         return servers
 
@@ -281,10 +286,13 @@ def dump_of(of: Table, split: int = 1) -> list[Script]:
 
 
 @pytest.mark.parametrize("split", [1, 2, 3, 100])
-@pytest.mark.parametrize("expected", [None, {}, table(80), table(80, 81, servers=3)])
-def test_a_table_is_read_service_by_service(kernel, peer, split, expected):
+@pytest.mark.parametrize("counted", [True, False], ids=["as kernels tell of it", "otherwise"])
+@pytest.mark.parametrize(
+    "expected", [None, {}, table(80), table(80, 81, servers=3), table(80, 81, servers=4), table(80, 81, servers=5)]
+)
+def test_a_table_is_read_service_by_service(kernel, peer, split, expected, counted):
     there = table(80, 81, 82, servers=4)
-    peer.says(*dump_of(there, split))
+    peer.says(*dump_of(there, split, counted))
     assert kernel.read(expected) == there
     # One dump at a time, each with a number of its own.
     assert [request.sequence for (request,) in peer.heard] == [1, 2, 3, 4]
@@ -300,16 +308,11 @@ def test_what_is_as_expected_is_the_very_same_value(kernel, peer):
     (entry,) = there.values()
     (wanted,) = expected.values()
 
-    def as_the_kernel_has_it(requests):
-        (request,) = requests
-        # Between its configuration and its family, the kernel puts the numbers of connections of a real server.
-        counts = b"".join(struct.pack("=HHI", 8, kind, 5) for kind in (7, 8, 9))
-        nests = [wire.real_server(server)[4:] for server in entry.real_servers.values()]
-        nests = [written[:-8] + counts + written[-8:] for written in nests]
-        yield b"".join(answer(request, wire.NEW_DEST, struct.pack("=HH", 4 + len(nest), 2) + nest) for nest in nests)
-        yield done(request)
-
-    peer.says(dump_of(there)[0], as_the_kernel_has_it)
+    peer.says(
+        dump_of(there)[0],
+        # All in one datagram, and then the end.
+        lambda requests: [b"".join(server_answers(requests[0], entry.real_servers.values())), done(requests[0])],
+    )
     (read,) = kernel.read(expected).values()
     assert read == wanted
     for key, server in read.real_servers.items():
@@ -484,6 +487,55 @@ def test_steps_travel_in_batches_and_the_last_of_each_is_acknowledged(kernel, pe
     sent = list(itertools.chain.from_iterable(peer.heard))
     assert [request.sequence for request in sent] == list(range(1, count + 1))
     assert [(request.command, request.body) for request in sent] == [body_of(step) for step in steps]
+
+
+class Around:
+    """A context of each batch, which tells of itself, and may fail on the way in or out."""
+
+    def __init__(self, *, entering: Exception | None = None, leaving: Exception | None = None) -> None:
+        self.entering, self.leaving = entering, leaving
+        self.said: list[object] = []
+
+    @contextlib.contextmanager
+    def __call__(self, batch: list[Step]) -> Iterator[None]:
+        self.said.append(len(batch))
+        if self.entering:
+            raise self.entering
+        yield
+        self.said.append("sent")
+        if self.leaving:
+            raise self.leaving
+
+
+def test_each_batch_is_sent_in_its_context(kernel, peer):
+    around = Around()
+
+    def told(requests):
+        around.said.append(f"{len(requests)} heard")
+        return acknowledge(requests)
+
+    peer.says(told, told)
+    kernel.apply(adding(251), around)
+    assert around.said == [250, "250 heard", "sent", 1, "1 heard", "sent"]
+
+
+def test_a_context_that_fails_before_or_behind_its_batch(kernel, peer):
+    steps = adding(3)
+    trouble = OSError(errno.EAGAIN, "no more processes")
+    with pytest.raises(
+        Unanswered, match="no more processes; 0 steps were done before, of 0 more it is not known"
+    ) as sent:
+        kernel.apply(steps, Around(entering=trouble))
+    assert (sent.value.done, peer.heard) == ([], [])
+    peer.says(acknowledge)
+    with pytest.raises(Unanswered, match="no more processes; 3 steps were done before, of 0 more") as sent:
+        kernel.apply(steps, Around(leaving=trouble))
+    assert sent.value.done == steps
+    # What the kernel refused is told, whatever else fails.
+    peer.says(refusing({1: errno.EEXIST}))
+    with pytest.raises(StepFailed) as refused:
+        kernel.apply(steps, Around(leaving=trouble))
+    assert (refused.value.failed, refused.value.done) == (steps[1], [steps[0], steps[2]])
 
 
 def refusing(codes: dict[int, int]) -> Script:
@@ -873,7 +925,7 @@ def test_counters_are_read_with_their_keys(kernel, peer):
     nothing = Statistics(none, none)
     peer.says(*dump_of(there))
     assert kernel.counters() == {
-        key: ServiceCounters(nothing, dict.fromkeys(entry.real_servers, (Connections(0, 0, 0), nothing)))
+        key: ServiceCounters(nothing, dict.fromkeys(entry.real_servers, (Connections(5, 5, 5), nothing)))
         for key, entry in there.items()
     }
 

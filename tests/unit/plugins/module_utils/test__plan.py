@@ -175,6 +175,18 @@ def test_none_disposable_removes_nothing(pair):
     assert len(steps) == distance(have, union(have, want))
 
 
+def test_a_service_that_is_removed_takes_its_real_servers_along_also_where_it_comes_back():
+    have, new = table(a=1, b=2), table(c=3)
+    (key,) = have
+    service = have[key].service
+    (of_new,) = new[key].real_servers.values()
+    edited = have[key].real_servers[next(iter(have[key].real_servers))]._replace(weight=9)
+    steps = [Step(EDIT, service, edited), Step(REMOVE, service), Step(ADD, service), Step(ADD, service, of_new)]
+    assert after(have, steps) == new
+    assert have == table(a=1, b=2)
+    assert after(have, steps[:1])[key].real_servers[edited.key] == edited
+
+
 @st.composite
 def parts(draw: st.DrawFn, whole: Table) -> Table:
     """A part of a table, as a record may hold it, and something that is no part of it."""

@@ -81,7 +81,7 @@ from ansible_collections.lvs.ipvs.plugins.module_utils import _pyroute2 as gate
 gate.require_pyroute2()
 assert "pyroute2" not in sys.modules
 assert not any(name.startswith(("pyroute2.ndb", "pyroute2.iproute")) for name in sys.modules)
-with gate.route_socket() as route:
+with gate.iproute()() as route:
     assert [link.get_attr("IFLA_IFNAME") for link in route.get_links()]
 assert not any(name.startswith("pyroute2.ndb") for name in sys.modules)
 import pyroute2
@@ -97,28 +97,55 @@ def test_what_is_not_used_is_not_imported_and_who_imports_it_later_gets_it():
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_a_release_whose_modules_need_all_of_it(monkeypatch, tmp_path):
-    """As none does that is known, but the next one may."""
-    files = {
-        "__init__.py": "NEEDED = 1\nfrom . import netlink\nclass IPRoute: ...",
-        "netlink/__init__.py": "from pyroute2 import NEEDED\nclass genlmsg: ...",
-        "netlink/exceptions.py": "class NetlinkError(Exception): ...",
-        "netlink/generic/__init__.py": "class GenericNetlinkSocket: ...",
-        "config/__init__.py": "",
-        "config/version.py": "__version__ = '99.0'",
-        "iproute.py": "from pyroute2 import NEEDED, MORE",
-    }
-    for name, text in files.items():
-        path = tmp_path / "pyroute2" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+@pytest.fixture
+def another(monkeypatch, tmp_path):
+    """Another pyroute2 in the place of the one that is here, made of these files."""
+
+    def loaded():
+        return [name for name in sys.modules if name.partition(".")[0] == "pyroute2"]
+
+    def make(files):
+        for name, text in files.items():
+            path = tmp_path / "pyroute2" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        return alone()
+
     with monkeypatch.context() as changed:
-        for name in [name for name in sys.modules if name.partition(".")[0] == "pyroute2"]:
+        for name in loaded():
             changed.delitem(sys.modules, name)
         changed.syspath_prepend(tmp_path)
-        gate = alone()
-        gate.require_pyroute2()
-        assert gate.GenericNetlinkSocket.__module__ == "pyroute2.netlink.generic"
-        assert type(gate.route_socket()).__module__ == "pyroute2"
-        for name in [name for name in sys.modules if name.partition(".")[0] == "pyroute2"]:
+        yield make
+        for name in loaded():
             del sys.modules[name]
+
+
+NEEDING = {
+    "__init__.py": "NEEDED = 1\nfrom . import netlink\nclass IPRoute: ...\nclass NetlinkError(Exception): ...",
+    "netlink/generic/__init__.py": "class GenericNetlinkSocket: ...",
+    "config/__init__.py": "",
+    "config/version.py": "__version__ = '99.0'",
+}
+
+
+@pytest.mark.parametrize(
+    "needs",
+    ["from pyroute2 import NEEDED", "import pyroute2; pyroute2.NEEDED", "from .other import NEEDED"],
+)
+def test_a_release_whose_modules_need_all_of_it(another, needs):
+    """As none does that is known, but the next one may."""
+    other = {"netlink/other.py": "from pyroute2 import NEEDED"}
+    gate = another({**NEEDING, **other, "netlink/__init__.py": f"{needs}\nclass genlmsg: ..."})
+    gate.require_pyroute2()
+    assert gate.GenericNetlinkSocket.__module__ == "pyroute2.netlink.generic"
+    assert (gate.NetlinkError.__module__, gate.iproute().__module__) == ("pyroute2", "pyroute2")
+
+
+def test_a_part_that_few_need_may_be_what_is_missing(another):
+    broken = {**NEEDING, "__init__.py": "from . import netlink", "netlink/__init__.py": "class genlmsg: ..."}
+    gate = another({**broken, "netlink/exceptions.py": "class NetlinkError(Exception): ..."})
+    gate.require_pyroute2()
+    with pytest.raises(
+        gate.MissingLibrary, match=r"^the Python library pyroute2 .* missing .*\(ImportError: .*IPRoute"
+    ):
+        gate.iproute()

@@ -270,13 +270,17 @@ def test_each_step_has_its_command_of_the_uapi(step, command, body):
 
 
 def test_the_steps_of_a_datagram_are_numbered_and_the_last_one_is_answered():
-    other = SERVICE._replace(key=SCTP6, persistence_netmask=128)
-    steps = [Step(ADD, SERVICE), Step(ADD, SERVICE, SERVER), Step(ADD, other), Step(REMOVE, SERVICE, SERVER)]
+    other, server6 = SERVICE._replace(key=SCTP6, persistence_netmask=128), RealServer(R6)
+    steps = [
+        *(Step(ADD, SERVICE), Step(ADD, SERVICE, SERVER), Step(ADD, other)),
+        *(Step(EDIT, other, server6), Step(REMOVE, SERVICE, SERVER)),
+    ]
     assert wire.datagram(0x1C, 5, steps) == (
         wire.message(0x1C, 1, 5, 0, wire.service(SERVICE))
         + wire.message(0x1C, 5, 6, 0, wire.service_key(TCP) + wire.real_server(SERVER))
         + wire.message(0x1C, 1, 7, 0, wire.service(other))
-        + wire.message(0x1C, 7, 8, wire.NLM_F_ACK, wire.service_key(TCP) + wire.real_server_key(SERVER))
+        + wire.message(0x1C, 6, 8, 0, wire.service_key(SCTP6) + wire.real_server(server6))
+        + wire.message(0x1C, 7, 9, wire.NLM_F_ACK, wire.service_key(TCP) + wire.real_server_key(SERVER))
     )
 
 
@@ -509,16 +513,62 @@ def test_a_service_as_kernels_tell_of_it_is_read_quickly(service, padded, seed):
     assert wire._decode_usual_service(*framed(2, attributes)) is None
 
 
-@given(tables.services().filter(lambda service: service.key.fwmark is None), st.data())
-def test_a_service_that_is_cut_or_longer_than_it_says_is_not_read_quickly(service, data):
-    whole, start, end = framed(1, kernel_service(service))
-    assert wire._decode_usual_service(whole, start, data.draw(st.integers(start, end))) in (None, service)
-    netmask = struct.pack("=HH", 8, 9)
-    # The bytes that begin a netmask, within what is before it: the scheduler's name and the flags.
-    for kind, payload in ((6, netmask + b"\0"), (7, netmask + bytes(4)), (7, bytes(4) + netmask)):
-        service_attributes = changed(kernel_service(service), (kind, payload))
-        read = wire._decode_usual_service(*framed(1, service_attributes))
-        assert read in (None, wire._decode_service(*framed(1, service_attributes)))
+NETMASK_HEADER = struct.pack("=HH", 8, 9)
+
+
+@given(
+    tables.services().filter(lambda service: service.key.fwmark is None),
+    # The bytes that begin a netmask, within what stands before it: the scheduler's name, and the flags with their mask.
+    st.sampled_from([(6, NETMASK_HEADER + b"\0"), (7, NETMASK_HEADER + bytes(4)), (7, bytes(4) + NETMASK_HEADER)]),
+)
+def test_what_looks_like_a_netmask_is_not_taken_for_one(service, looks):
+    attributes = changed(kernel_service(service), looks)
+    assert wire.decode_service(*framed(1, attributes)) == wire._decode_service(*framed(1, attributes))
+    # A timeout's value, and the mask's own header behind it.
+    attributes = changed(kernel_service(service), (8, NETMASK_HEADER), (7, struct.pack("=II", 1, 1)))
+    assert wire.decode_service(*framed(1, attributes)) == wire._decode_service(*framed(1, attributes))
+
+
+def near(attributes, *kinds):
+    """The same with two attributes in each other's place."""
+    places = [next(place for place, (kind, _payload) in enumerate(attributes) if kind == wanted) for wanted in kinds]
+    first, second = places
+    swapped = list(attributes)
+    swapped[first], swapped[second] = attributes[second], attributes[first]
+    return swapped
+
+
+NEARLY_A_SERVICE = {
+    "protocol and port": lambda service: near(service, 2, 4),
+    "netmask and timeout": lambda service: near(service, 8, 9),
+    "counters first": lambda service: near(service, 10, 12),
+    "one more before the netmask": lambda service: [*service[:-3], (40, bytes(4)), *service[-3:]],
+    "one more behind the netmask": lambda service: [*service[:-2], (40, bytes(4)), *service[-2:]],
+    "the engine behind the netmask": lambda service: [*service[:-2], (11, b"sip\0"), *service[-2:]],
+    "no timeout": lambda service: [one for one in service if one[0] != 8],
+    "no counters": lambda service: service[:-2],
+}
+
+
+@pytest.mark.parametrize("nearly", NEARLY_A_SERVICE.values(), ids=NEARLY_A_SERVICE)
+def test_a_service_in_nearly_a_kernels_words_is_read_word_by_word(nearly):
+    service = VirtualService(TCP, "sh", ("sh-port",), 300, 24)
+    attributes = nearly(kernel_service(service))
+    assert wire._decode_usual_service(*framed(1, attributes)) is None
+    said_more = nearly is NEARLY_A_SERVICE["the engine behind the netmask"]
+    said_less = nearly is NEARLY_A_SERVICE["no timeout"]
+    expected = service._replace(
+        persistence_engine="sip" if said_more else "", persistence_timeout=0 if said_less else 300
+    )
+    assert wire.decode_service(*framed(1, attributes)) == expected
+
+
+def test_a_service_that_is_cut_is_not_read_on_in_the_next_message():
+    whole, start, end = framed(1, kernel_service(VirtualService(TCP)))
+    twice = whole[start:end] * 2
+    for cut in range(4, end - start, 4):
+        assert wire._decode_usual_service(twice[cut:], 0, end - start - cut) is None
+        assert wire._decode_usual_service(twice, 0, cut) is None
 
 
 def as_dumped(servers, sequence=7, padded=False):
@@ -545,13 +595,32 @@ def test_real_servers_as_kernels_tell_of_them_are_read_quickly(key, data, padded
     assert not wire.tells_of_all(datagram, 7, [*servers[1:], more])
 
 
-@given(tables.service_keys(), st.data(), SEEDS)
-def test_real_servers_in_other_words_are_not_read_quickly(key, data, seed):
-    server = data.draw(tables.real_servers(key))
-    whole, start, end = framed(2, shaken(kernel_dest(server), seed))
-    datagram = wire.message(0x1C, wire.NEW_DEST, 7, wire.NLM_F_MULTI, whole[start:end])
-    assert wire.decode_usual_real_servers(datagram, 7) in ({}, {server.key: server})
-    assert not wire.tells_of_all(datagram, 7, [server]) or wire.decode_usual_real_servers(datagram, 7)
+NEARLY_A_REAL_SERVER = {
+    "address and port": lambda server: near(server, 1, 2),
+    "weight and forwarding": lambda server: near(server, 3, 4),
+    "thresholds": lambda server: near(server, 5, 6),
+    "family and counts": lambda server: near(server, 9, 11),
+    "no tunnel": lambda server: [one for one in server if one[0] not in (13, 14, 15)],
+    "one more": lambda server: [*server[:2], (40, bytes(4)), *server[2:]],
+}
+
+
+@pytest.mark.parametrize("nearly", NEARLY_A_REAL_SERVER.values(), ids=NEARLY_A_REAL_SERVER)
+def test_a_real_server_in_nearly_a_kernels_words_is_read_word_by_word(nearly):
+    server = RealServer(R4, 3, upper_threshold=100, lower_threshold=80)
+    data, start, end = framed(2, nearly(kernel_dest(server)))
+    datagram = wire.message(0x1C, wire.NEW_DEST, 7, wire.NLM_F_MULTI, data[start:end])
+    assert wire.decode_usual_real_servers(datagram, 7) == {}
+    assert not wire.tells_of_all(datagram, 7, [server])
+    assert wire.decode_real_server(data, start, end, "ipv4") == server
+
+
+def test_a_message_about_something_else_is_not_read_as_real_servers():
+    (message,) = as_dumped([SERVER])
+    for at, other in ((22, 1), (20, 8), (4, 3)):
+        datagram = message[:at] + struct.pack("=H", other) + message[at + 2 :]
+        assert (wire.decode_usual_real_servers(datagram, 7) == {}) == (at != 4)
+        assert wire.tells_of_all(datagram, 7, [SERVER]) == (at == 4)
 
 
 @pytest.mark.parametrize(
