@@ -232,7 +232,7 @@ def family_of(address: str) -> str:
 
 def integer(option: str, value: t.Any, low: int, high: int) -> int:
     """An integer within the bounds, both included; text of decimal digits counts, as templates make it."""
-    if type(value) is int and low <= value <= high:
+    if type(value) is int and low <= value <= high:  # pylint: disable=unidiomatic-typecheck  # a boolean is none
         return value
     number = value
     # More digits than any bound has, int() may refuse in its own words.
@@ -288,8 +288,8 @@ def address(option: str, value: t.Any) -> str:
     if family == AF_INET:
         if not _NO_IPV4 < packed < _IPV4_MULTICAST:
             raise InvalidValue(option, f"{value!r} is not a unicast address")
-        if type(value) is str:
-            # inet_pton(3) takes no other form than that.
+        if type(value) is str:  # pylint: disable=unidiomatic-typecheck  # Ansible's own texts become plain ones below
+            # inet_pton(3) of glibc and musl takes no other form than that.
             return value
     elif not any(packed) or packed[0] == 0xFF or packed.startswith(_IPV4_MAPPED):
         raise InvalidValue(option, f"{value!r} is not a unicast address")

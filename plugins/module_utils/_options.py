@@ -117,7 +117,8 @@ def parse_service(given: Given, base: Entry | None = None) -> Entry:
     servers: dict[model.RealServerKey, RealServer] = {}
     for index, words in enumerate(listed):
         try:
-            if type(words) is not dict and not isinstance(words, Mapping):
+            # The first is what they are, and is quicker to see.
+            if not isinstance(words, (dict, Mapping)):
                 raise InvalidValue("", f"{words!r} is not a dictionary")
             had = present.get(model.real_server_key(words, key), defaults) if present else defaults
             server = model.real_server(words, key, had)
