@@ -208,11 +208,15 @@ class Kernel:
     def read(self, expected: Table | None = None) -> Table:
         """The whole table. What is as in ``expected`` is told by its bytes, which is quicker."""
         services = [wire.decode_service(data, start, end) for data, start, end in self._dump(wire.GET_SERVICE)]
-        wanted = expected or {}
-        return {
-            service.key: Entry(service, self._real_servers(service.key, wanted.get(service.key)))
-            for service in services
-        }
+        # By the place of a dictionary in memory: parse_services() has services that are alike share one.
+        known: dict[int, t.Collection[bytes]] = {}
+        table: Table = {}
+        for service in services:
+            wanted = expected[service.key].real_servers if expected and service.key in expected else {}
+            if wanted and id(wanted) not in known:
+                known[id(wanted)] = wire.known_by(wanted.values())
+            table[service.key] = Entry(service, self._real_servers(service.key, wanted, known.get(id(wanted), ())))
+        return table
 
     def read_service(self, key: ServiceKey) -> Table:
         """The table of one service, empty if it is not there."""
@@ -222,7 +226,7 @@ class Kernel:
             if refused.code == errno.ESRCH:
                 return {}
             raise _unexpected(refused, f"read the service {key}") from None
-        return {key: Entry(service, self._real_servers(key))}
+        return {key: Entry(service, self._real_servers(key, {}, ()))}
 
     def info(self) -> tuple[str, int]:
         """The version of IPVS, and the size of the connection table in buckets."""
@@ -304,8 +308,10 @@ class Kernel:
             return refused.code != errno.ENOENT
         raise KernelError("the kernel took a service with an invalid prefix length")
 
-    def _real_servers(self, key: ServiceKey, wanted: Entry | None = None) -> dict[RealServerKey, RealServer]:
-        """The real servers of a service."""
+    def _real_servers(
+        self, key: ServiceKey, wanted: t.Mapping[RealServerKey, RealServer], known: t.Collection[bytes]
+    ) -> dict[RealServerKey, RealServer]:
+        """The real servers of a service. If they are those that are wanted, they are known by their bytes."""
         servers: dict[RealServerKey, RealServer] = {}
         sequence = self._request(wire.GET_DEST, wire.NLM_F_DUMP, wire.service_key(key))
         try:
@@ -313,8 +319,8 @@ class Kernel:
                 datagram = self._receive()
                 if wire.is_done(datagram, sequence):
                     return servers
-                if wanted and wire.tells_of_all(datagram, sequence, wanted.real_servers.values()):
-                    servers.update(wanted.real_servers)
+                if known and wire.tells_of_all(datagram, sequence, known):
+                    servers.update(wanted)
                     continue
                 usual = wire.decode_usual_real_servers(datagram, sequence)
                 if usual:

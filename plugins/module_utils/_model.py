@@ -498,6 +498,8 @@ REAL_SERVER_OPTIONS = (
     "lower_threshold",
 )
 _REAL_SERVER_OPTIONS = frozenset(REAL_SERVER_OPTIONS)
+#: Most real servers are given by these at most.
+_FEW_OPTIONS = frozenset(("address", "port", "weight"))
 
 
 def real_server_key(given: Given, service: ServiceKey) -> RealServerKey:
@@ -509,12 +511,15 @@ def real_server_key(given: Given, service: ServiceKey) -> RealServerKey:
     if ":" in where and inet_pton(AF_INET6, where)[:2] in _LINK_LOCAL:
         raise InvalidValue("address", f"{where!r} is link-local: IPVS needs a global address")
     port = given.get("port")
-    # A tuple of tens of thousands is made in half the time that its own class takes.
-    return tuple.__new__(
-        RealServerKey, (where, (service.port or 0) if port is None else integer("port", port, 0, 65535))
-    )
+    if port is None:
+        port = service.port or 0
+    elif type(port) is not int or not 0 <= port <= 65535:  # pylint: disable=unidiomatic-typecheck  # as in integer()
+        port = integer("port", port, 0, 65535)
+    return _new(RealServerKey, (where, port))
 
 
+#: Of tens of thousands, a tuple is made in half the time that its own class takes.
+_new = tuple.__new__
 #: fe80::/10
 _LINK_LOCAL = frozenset(bytes((0xFE, second)) for second in range(0x80, 0xC0))
 
@@ -525,44 +530,46 @@ def real_server(given: Given, service: ServiceKey, base: RealServer | None = Non
     An option that is absent, or None, has the value of ``base`` (the entry that is there already, or
     the service's defaults for its real servers; its key does not matter), or its default.
     """
-    if not _REAL_SERVER_OPTIONS.issuperset(given):
+    more = not _FEW_OPTIONS.issuperset(given)
+    if more and not _REAL_SERVER_OPTIONS.issuperset(given):
         refuse_unknown(given, _REAL_SERVER_OPTIONS)
     key = where, port = real_server_key(given, service)
     _key, weight, forwarding, wrapping, upper, lower = base or _REAL_SERVER_DEFAULTS
 
     get = given.get
-    word = get("forwarding")
-    if word is not None and word != forwarding:
-        forwarding = choice("forwarding", word, FORWARDINGS)
-    word = get("tunnel")
-    if forwarding == "tunnel":
-        if word is not None:
-            wrapping = tunnel(word, wrapping)
-    else:
-        wrapping = IPIP
-        if word is not None and tunnel(word) != IPIP:
-            raise InvalidValue("tunnel", f"has no effect on a real server whose forwarding is {forwarding}")
     word = get("weight")
     if word is not None:
         weight = integer("weight", word, 0, INT_MAX)
-    word = get("upper_threshold")
-    if word is not None:
-        upper = integer("upper_threshold", word, 0, INT_MAX)
-    word = get("lower_threshold")
-    if word is not None:
-        lower = integer("lower_threshold", word, 0, INT_MAX)
-    if lower > upper:
-        raise InvalidValue("lower_threshold", f"{lower} is above the upper_threshold {upper}")
-    if forwarding != "tunnel" and (":" in where) != (service.family == "ipv6"):
-        raise InvalidValue(
-            "address",
-            f"{where} is not of the service's family {service.family}: only forwarding tunnel crosses families",
-        )
+    if more:
+        word = get("forwarding")
+        if word is not None and word != forwarding:
+            forwarding = choice("forwarding", word, FORWARDINGS)
+        word = get("tunnel")
+        if word is not None:
+            if forwarding == "tunnel":
+                wrapping = tunnel(word, wrapping)
+            elif tunnel(word) != IPIP:
+                raise InvalidValue("tunnel", f"has no effect on a real server whose forwarding is {forwarding}")
+        word = get("upper_threshold")
+        if word is not None:
+            upper = integer("upper_threshold", word, 0, INT_MAX)
+        word = get("lower_threshold")
+        if word is not None:
+            lower = integer("lower_threshold", word, 0, INT_MAX)
+        if lower > upper:
+            raise InvalidValue("lower_threshold", f"{lower} is above the upper_threshold {upper}")
+    if forwarding != "tunnel":
+        wrapping = IPIP
+        if (":" in where) != (service.family == "ipv6"):
+            raise InvalidValue(
+                "address",
+                f"{where} is not of the service's family {service.family}: only forwarding tunnel crosses families",
+            )
     if forwarding in ("direct", "tunnel") and service.fwmark is None and port != service.port:
         raise InvalidValue(
             "port", f"{port} is not the service's {service.port}: forwarding {forwarding} cannot change the port"
         )
-    return tuple.__new__(RealServer, (key, weight, forwarding, wrapping, upper, lower))
+    return _new(RealServer, (key, weight, forwarding, wrapping, upper, lower))
 
 
 def real_server_defaults(given: Given) -> RealServer:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import typing as t
 from collections.abc import Mapping
+from marshal import dumps
 
 from ansible_collections.lvs.ipvs.plugins.module_utils import _model as model
 from ansible_collections.lvs.ipvs.plugins.module_utils._connections import Connection, Count, Survey
@@ -22,6 +23,7 @@ from ansible_collections.lvs.ipvs.plugins.module_utils._model import (
     Given,
     InvalidValue,
     RealServer,
+    RealServerKey,
     ServiceCounters,
     ServiceKey,
     Statistics,
@@ -99,22 +101,50 @@ def sync_daemon_spec() -> ArgumentSpec:
 SERVICE_OPTIONS = frozenset((*model.KEY_OPTIONS, *model.SERVICE_OPTIONS, "forwarding", "tunnel", "real_servers"))
 
 
-def parse_service(given: Given, base: Entry | None = None) -> Entry:
+#: Real servers that were checked, under all that their check depends on.
+Checked = dict[tuple[t.Any, ...], dict[RealServerKey, RealServer]]
+
+
+def parse_service(given: Given, base: Entry | None = None, checked: Checked | None = None) -> Entry:
     """A service and its real servers from the user's words.
 
     ``base`` is the entry that is there already: what is absent from ``given`` stays as in it. Real
-    servers that ``given`` does not list are not part of the result.
+    servers that ``given`` does not list are not part of the result. What is in ``checked`` is not checked
+    again: services may share one dictionary of real servers.
     """
     service = model.virtual_service(given, base.service if base else None)
-    key = service.key
     listed = given.get("real_servers")
     if listed is None:
         listed = []
     elif not isinstance(listed, (list, tuple)):
         raise InvalidValue("real_servers", f"{listed!r} is not a list")
     defaults = model.real_server_defaults(given)
-    present = base.real_servers if base else {}
-    servers: dict[model.RealServerKey, RealServer] = {}
+    if base or checked is None:
+        checked = {}
+    like = _like(listed, service.key, defaults)
+    servers = checked.get(like)
+    if servers is None:
+        servers = _parse_real_servers(listed, service.key, defaults, base.real_servers if base else {})
+        checked[like] = servers
+    return Entry(service, servers)
+
+
+def _like(listed: t.Any, key: ServiceKey, defaults: RealServer) -> tuple[t.Any, ...]:
+    """What two lists of words have in common if they are of the same real servers."""
+    words: t.Any
+    try:
+        # Not the words themselves: 1, 1.0 and True are equal, but only one of them is a weight.
+        words = dumps(listed, 2)
+    except ValueError:
+        # Something in it is not of a plain type. It is like nothing else.
+        words = object()
+    return words, key.family, key.port, key.fwmark is None, defaults
+
+
+def _parse_real_servers(
+    listed: t.Sequence[t.Any], key: ServiceKey, defaults: RealServer, present: t.Mapping[RealServerKey, RealServer]
+) -> dict[RealServerKey, RealServer]:
+    servers: dict[RealServerKey, RealServer] = {}
     for index, words in enumerate(listed):
         try:
             # The first is what they are, and is quicker to see.
@@ -129,7 +159,7 @@ def parse_service(given: Given, base: Entry | None = None) -> Entry:
             first = list(servers).index(server_key)
             raise InvalidValue(f"real_servers[{index}]", f"{server_key} is listed already, as real_servers[{first}]")
         servers[server_key] = server
-    return Entry(service, servers)
+    return servers
 
 
 def parse_services(given: t.Any, path: str = "services") -> Table:
@@ -138,12 +168,14 @@ def parse_services(given: t.Any, path: str = "services") -> Table:
         raise InvalidValue(path, f"{given!r} is not a list")
     table: Table = {}
     places: dict[ServiceKey, int] = {}
+    # Of one cluster, many services have the same real servers.
+    checked: Checked = {}
     for index, words in enumerate(given):
         try:
             if not isinstance(words, Mapping):
                 raise InvalidValue("", f"{words!r} is not a dictionary")
             model.refuse_unknown(words, SERVICE_OPTIONS)
-            entry = parse_service(words)
+            entry = parse_service(words, checked=checked)
         except InvalidValue as error:
             raise error.under(f"{path}[{index}]") from None
         key = entry.service.key

@@ -42,7 +42,7 @@ def _without_the_rest() -> t.Iterator[None]:
     if spec is None:
         yield
         return
-    before = sys.modules.keys() | set()
+    before = set(sys.modules)
     sys.modules["pyroute2"] = importlib.util.module_from_spec(spec)
     try:
         yield

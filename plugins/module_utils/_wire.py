@@ -183,8 +183,9 @@ def _key_attributes(key: ServiceKey) -> bytes:
     if key.fwmark is not None:
         return _attribute(SVC_AF, struct.pack("=H", family)) + _attribute(SVC_FWMARK, _U32.pack(key.fwmark))
     protocol = _number_of(t.cast(str, key.protocol), PROTOCOL_NUMBERS)
-    values = family, protocol, _packed(t.cast(str, key.address)), htons(t.cast(int, key.port))
-    return _SVC_KEY.pack(*(word for pair in zip(_SVC_KEY_HEADERS, values) for word in pair))
+    af, protocol_, addr, port = _SVC_KEY_HEADERS
+    packed = _packed(t.cast(str, key.address))
+    return _SVC_KEY.pack(af, family, protocol_, protocol, addr, packed, port, htons(t.cast(int, key.port)))
 
 
 def service_key(key: ServiceKey) -> bytes:
@@ -512,10 +513,15 @@ def _tunnel(forwarding: str, kind: int, port: int, checksum: int) -> Tunnel:
     return Tunnel(TUNNEL_NAMES.get(kind, str(kind)), port, CHECKSUM_NAMES.get(checksum, str(checksum)))
 
 
-def tells_of_all(data: bytes, sequence: int, servers: t.Collection[RealServer]) -> bool:
-    """Whether a datagram in answer to this request tells of just these real servers, as they are: False says nothing.
+def known_by(servers: t.Iterable[RealServer]) -> t.Collection[bytes]:
+    """The bytes by which tells_of_all() knows these real servers."""
+    return list(map(_dest_config, servers))
 
-    They are known by their bytes, which is quicker than to decode them.
+
+def tells_of_all(data: bytes, sequence: int, known: t.Collection[bytes]) -> bool:
+    """Whether a datagram in answer to this request tells of just the real servers of these bytes, as they are: False says nothing.
+
+    To compare bytes is quicker than to decode them.
     """
     first, rows = _usual_rows(data, sequence)
     found = set()
@@ -523,10 +529,7 @@ def tells_of_all(data: bytes, sequence: int, servers: t.Collection[RealServer]) 
         if before != first:
             return False
         found.add(config + family)
-    for server in servers:
-        if _dest_config(server) not in found:
-            return False
-    return bool(found) and len(found) == len(servers)
+    return bool(found) and len(found) == len(known) and found.issuperset(known)
 
 
 def decode_usual_real_servers(data: bytes, sequence: int) -> dict[RealServerKey, RealServer]:

@@ -319,6 +319,22 @@ def test_what_is_as_expected_is_the_very_same_value(kernel, peer):
         assert server is wanted.real_servers[key]
 
 
+def test_what_services_are_to_share_is_read_of_each(kernel, peer):
+    there = table(80, 81, 82, 83, servers=3)
+    keys = list(there)
+    shared = there[keys[0]].real_servers
+    there = {key: there[key]._replace(real_servers=dict(shared)) for key in keys}
+    expected = {key: there[key]._replace(real_servers=shared) for key in keys}
+    # The second lacks one, and one of the third has another weight.
+    gone, edited = list(shared)[:2]
+    del there[keys[1]].real_servers[gone]
+    there[keys[2]].real_servers[edited] = shared[edited]._replace(weight=77)
+    peer.says(*dump_of(there, split=100))
+    before = dict(shared)
+    assert kernel.read(expected) == there
+    assert shared == before
+
+
 def test_an_entry_that_a_dump_repeats_counts_once(kernel, peer):
     """A dump that is resumed goes by index: what is added at its head meanwhile moves the rest."""
     there = table(80, servers=3)

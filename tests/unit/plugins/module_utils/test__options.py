@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 import json
 import pathlib
+from collections import UserDict
 
 import pytest
 import yaml
@@ -83,6 +85,69 @@ def test_the_options_of_one_service_have_no_prefix(words, path):
     with pytest.raises(InvalidValue) as caught:
         options.parse_service(words)
     assert caught.value.path == path
+
+
+# -- services that are alike ---------------------------------------------------------------------
+
+TWO = [{"address": "198.51.100.21"}, {"address": "198.51.100.22", "weight": 2}]
+
+
+def shared(*services):
+    """Whether the services have one dictionary of real servers; each has what it has alone."""
+    table = options.parse_services(list(services))
+    for service in services:
+        ((key, alone),) = options.parse_services([service]).items()
+        assert table[key] == alone
+    first, *others = (id(entry.real_servers) for entry in table.values())
+    return {other == first for other in others} == {True}
+
+
+def test_the_same_real_servers_of_several_services_are_checked_once():
+    words = [{**TCP, "address": f"192.0.2.{number}", "real_servers": copy.deepcopy(TWO)} for number in (10, 11, 12)]
+    assert shared(*words)
+    # None at all, too.
+    assert shared(*({**service, "real_servers": []} for service in words))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"port": 81},
+        {"protocol": None, "address": None, "port": None, "fwmark": 1},
+        {"forwarding": "direct"},
+        {"forwarding": "tunnel", "tunnel": {"type": "gre"}},
+        {"real_servers": TWO[::-1]},
+        {"real_servers": [TWO[0], {"address": "198.51.100.22", "weight": 3}]},
+    ],
+)
+def test_real_servers_that_would_not_become_the_same_are_checked_each(other):
+    other = {**TCP, "address": "192.0.2.11", "real_servers": TWO, **other}
+    assert not shared({**TCP, "real_servers": TWO}, other)
+
+
+def test_the_family_of_the_service_is_part_of_the_check():
+    with pytest.raises(
+        InvalidValue, match=r"^services\[1\]\.real_servers\[0\]\.address: .* is not of the service's family"
+    ):
+        options.parse_services([{**TCP, "real_servers": TWO}, {**TCP, "address": "2001:db8::1", "real_servers": TWO}])
+
+
+@pytest.mark.parametrize("one", [True, 1.0])
+def test_what_is_equal_and_of_another_type_is_checked_each(one):
+    first, second = ([{"address": "198.51.100.21", "weight": weight}] for weight in (1, one))
+    assert first == second
+    with pytest.raises(InvalidValue, match=r"^services\[1\]\.real_servers\[0\]\.weight: (True|1\.0) is not an integer"):
+        options.parse_services(
+            [{**TCP, "real_servers": first}, {**TCP, "address": "192.0.2.11", "real_servers": second}]
+        )
+
+
+def test_types_that_others_made_are_checked_each():
+    class Text(str):
+        __slots__ = ()
+
+    service = {**TCP, "real_servers": [{"address": Text("198.51.100.21")}, UserDict(address="198.51.100.22")]}
+    assert not shared(service, {**service, "address": "192.0.2.11"})
 
 
 # -- what is meant -------------------------------------------------------------------------------
