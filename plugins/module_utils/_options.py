@@ -101,16 +101,18 @@ def sync_daemon_spec() -> ArgumentSpec:
 SERVICE_OPTIONS = frozenset((*model.KEY_OPTIONS, *model.SERVICE_OPTIONS, "forwarding", "tunnel", "real_servers"))
 
 
-#: Real servers that were checked, under all that their check depends on.
-Checked = dict[tuple[t.Any, ...], dict[RealServerKey, RealServer]]
+#: Real servers, under all that the check of their words depends on.
+Alike = dict[tuple[t.Any, ...], dict[RealServerKey, RealServer]]
 
 
-def parse_service(given: Given, base: Entry | None = None, checked: Checked | None = None) -> Entry:
+def parse_service(given: Given, base: Entry | None = None, alike: Alike | None = None) -> Entry:
     """A service and its real servers from the user's words.
 
     ``base`` is the entry that is there already: what is absent from ``given`` stays as in it. Real
-    servers that ``given`` does not list are not part of the result. What is in ``checked`` is not checked
-    again: services may share one dictionary of real servers.
+    servers that ``given`` does not list are not part of the result.
+
+    ``alike``, where nothing is there already, has the real servers of services before this one: with the same words it
+    shares theirs, and its own are put there.
     """
     service = model.virtual_service(given, base.service if base else None)
     listed = given.get("real_servers")
@@ -119,26 +121,26 @@ def parse_service(given: Given, base: Entry | None = None, checked: Checked | No
     elif not isinstance(listed, (list, tuple)):
         raise InvalidValue("real_servers", f"{listed!r} is not a list")
     defaults = model.real_server_defaults(given)
-    if base or checked is None:
-        checked = {}
+    if alike is None:
+        return Entry(service, _parse_real_servers(listed, service.key, defaults, base.real_servers if base else {}))
     like = _like(listed, service.key, defaults)
-    servers = checked.get(like)
-    if servers is None:
-        servers = _parse_real_servers(listed, service.key, defaults, base.real_servers if base else {})
-        checked[like] = servers
-    return Entry(service, servers)
+    if like not in alike:
+        alike[like] = _parse_real_servers(listed, service.key, defaults, {})
+    return Entry(service, alike[like])
 
 
 def _like(listed: t.Any, key: ServiceKey, defaults: RealServer) -> tuple[t.Any, ...]:
-    """What two lists of words have in common if they are of the same real servers."""
+    """All that the check of a list of real servers depends on."""
     words: t.Any
     try:
-        # Not the words themselves: 1, 1.0 and True are equal, but only one of them is a weight.
+        # Not the words themselves: 1, 1.0 and True are equal, but only one of them is a weight. From version 3 on,
+        # the bytes say also which of the words are one object.
         words = dumps(listed, 2)
     except ValueError:
         # Something in it is not of a plain type. It is like nothing else.
         words = object()
-    return words, key.family, key.port, key.fwmark is None, defaults
+    # A service by its mark has no port, and others have one, if only 0.
+    return words, key.family, key.port, defaults
 
 
 def _parse_real_servers(
@@ -169,13 +171,13 @@ def parse_services(given: t.Any, path: str = "services") -> Table:
     table: Table = {}
     places: dict[ServiceKey, int] = {}
     # Of one cluster, many services have the same real servers.
-    checked: Checked = {}
+    alike: Alike = {}
     for index, words in enumerate(given):
         try:
             if not isinstance(words, Mapping):
                 raise InvalidValue("", f"{words!r} is not a dictionary")
             model.refuse_unknown(words, SERVICE_OPTIONS)
-            entry = parse_service(words, checked=checked)
+            entry = parse_service(words, alike=alike)
         except InvalidValue as error:
             raise error.under(f"{path}[{index}]") from None
         key = entry.service.key

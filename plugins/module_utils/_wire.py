@@ -183,9 +183,9 @@ def _key_attributes(key: ServiceKey) -> bytes:
     if key.fwmark is not None:
         return _attribute(SVC_AF, struct.pack("=H", family)) + _attribute(SVC_FWMARK, _U32.pack(key.fwmark))
     protocol = _number_of(t.cast(str, key.protocol), PROTOCOL_NUMBERS)
-    af, protocol_, addr, port = _SVC_KEY_HEADERS
-    packed = _packed(t.cast(str, key.address))
-    return _SVC_KEY.pack(af, family, protocol_, protocol, addr, packed, port, htons(t.cast(int, key.port)))
+    address, port = _packed(t.cast(str, key.address)), htons(t.cast(int, key.port))
+    of_family, of_protocol, of_address, of_port = _SVC_KEY_HEADERS
+    return _SVC_KEY.pack(of_family, family, of_protocol, protocol, of_address, address, of_port, port)
 
 
 def service_key(key: ServiceKey) -> bytes:

@@ -50,7 +50,7 @@ Runs = list[float]
 def services(count: int, servers: int, own: bool = False) -> Words:
     """From JSON, as a module has them: each word and each larger number has its own place in memory.
 
-    As many services of one cluster have, 256 have the same real servers, unless each is to have its own.
+    Up to 256 services have the same real servers, as those of one cluster have, unless each is to have its ``own``.
     """
     words = [
         {
@@ -140,7 +140,8 @@ began = time.perf_counter()
 process = subprocess.Popen([sys.executable, "-m", sys.argv[1]])
 _pid, status, usage = os.wait4(process.pid, 0)
 print(time.perf_counter() - began, usage.ru_maxrss)
-sys.exit(os.waitstatus_to_exitcode(status))
+process.returncode = os.waitstatus_to_exitcode(status)
+sys.exit(process.returncode)
 """
 
 
@@ -155,10 +156,10 @@ def module_process(words: Words) -> tuple[float, float, int]:
         call = [sys.executable, "-c", STARTER, table.__name__]
         done = subprocess.run(call, stdin=given, stdout=said, check=False)
         said.seek(0)
-        *result, figures = said.read().splitlines()
-    assert not done.returncode, result
-    took, memory = map(float, figures.split())
-    return took, memory / 1024, json.loads("".join(result))["step_count"]
+        lines = said.read().splitlines()
+    assert not done.returncode, lines
+    took, memory = map(float, lines[-1].split())
+    return took, memory / 1024, json.loads("".join(lines[:-1]))["step_count"]
 
 
 def ipvsadm(*arguments: str, stdin: str | None = None) -> None:
@@ -293,7 +294,7 @@ def measure(count: int, repeat: int, with_playbooks: bool) -> list[list[str]]:
     )
     rows = [
         row(f"{load}: library", "<= 0.2 x `ipvsadm -R`", runs["load"], runs["ipvsadm -R"], 0.2),
-        row(f"{load}, no two the same: library", "", runs["load own"], runs["ipvsadm -R"], 0.2),
+        row(f"{load}, no two real servers the same: library", "", runs["load own"], runs["ipvsadm -R"], 0.2),
         row(f"{load}: module process", "", runs["load module"], runs["ipvsadm -R"], 0.2),
         row(f"{same}: library", "<= 1.0 x `ipvsadm -Sn`", runs["same"], runs["ipvsadm -Sn"], 1),
         row(f"{same}, no two real servers the same: library", "", runs["same own"], runs["ipvsadm -Sn own"], 1),

@@ -14,6 +14,7 @@ import threading
 import typing as t
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -303,20 +304,23 @@ def test_an_empty_table(kernel, peer):
     assert kernel.read() == {}
 
 
-def test_what_is_as_expected_is_the_very_same_value(kernel, peer):
-    there, expected = table(80, servers=2), table(80, servers=2)
-    (entry,) = there.values()
-    (wanted,) = expected.values()
+def test_what_is_as_expected_is_the_very_same_value(kernel, peer, monkeypatch):
+    there, expected = table(80, 81, 82, servers=2), table(80, 81, 82, servers=2)
+    first, _second, third = expected
+    expected[third] = expected[third]._replace(real_servers=expected[first].real_servers)
+    there[third] = there[third]._replace(real_servers=there[first].real_servers)
+    # What two of them share is made into bytes once.
+    made = Mock(side_effect=wire.known_by)
+    monkeypatch.setattr(wire, "known_by", made)
 
-    peer.says(
-        dump_of(there)[0],
-        # All in one datagram, and then the end.
-        lambda requests: [b"".join(server_answers(requests[0], entry.real_servers.values())), done(requests[0])],
-    )
-    (read,) = kernel.read(expected).values()
-    assert read == wanted
-    for key, server in read.real_servers.items():
-        assert server is wanted.real_servers[key]
+    # All in one datagram, and then the end.
+    peer.says(*dump_of(there, split=2))
+    read = kernel.read(expected)
+    assert read == expected
+    for key, entry in read.items():
+        for server_key, server in entry.real_servers.items():
+            assert server is expected[key].real_servers[server_key]
+    assert made.call_count == 2
 
 
 def test_what_services_are_to_share_is_read_of_each(kernel, peer):
@@ -329,10 +333,35 @@ def test_what_services_are_to_share_is_read_of_each(kernel, peer):
     gone, edited = list(shared)[:2]
     del there[keys[1]].real_servers[gone]
     there[keys[2]].real_servers[edited] = shared[edited]._replace(weight=77)
-    peer.says(*dump_of(there, split=100))
+    peer.says(*dump_of(there, split=3))
     before = dict(shared)
     assert kernel.read(expected) == there
     assert shared == before
+
+
+def test_each_service_is_held_against_what_is_expected_of_it(kernel, peer):
+    expected = table(80, 81, servers=4)
+    first, second = expected
+    *servers, last = expected[first].real_servers.values()
+    has = {server.key: server for server in servers}
+    lacks = {server.key: server for server in (*servers[1:], last)}
+    expected = {
+        first: expected[first]._replace(real_servers=has),
+        second: expected[second]._replace(real_servers=lacks),
+    }
+    # Both have the real servers of the first.
+    there = {key: entry._replace(real_servers=has) for key, entry in expected.items()}
+    peer.says(*dump_of(there, split=3))
+    assert kernel.read(expected) == there
+
+
+def test_what_is_expected_stays_as_it_is_where_there_is_more(kernel, peer):
+    there, expected = table(80, servers=6), table(80, servers=3)
+    (key,) = expected
+    before = dict(expected[key].real_servers)
+    peer.says(*dump_of(there, split=3))
+    assert kernel.read(expected) == there
+    assert expected[key].real_servers == before
 
 
 def test_an_entry_that_a_dump_repeats_counts_once(kernel, peer):

@@ -115,7 +115,7 @@ def test_the_same_real_servers_of_several_services_are_checked_once():
         {"port": 81},
         {"protocol": None, "address": None, "port": None, "fwmark": 1},
         {"forwarding": "direct"},
-        {"forwarding": "tunnel", "tunnel": {"type": "gre"}},
+        {"forwarding": "tunnel"},
         {"real_servers": TWO[::-1]},
         {"real_servers": [TWO[0], {"address": "198.51.100.22", "weight": 3}]},
     ],
@@ -123,6 +123,27 @@ def test_the_same_real_servers_of_several_services_are_checked_once():
 def test_real_servers_that_would_not_become_the_same_are_checked_each(other):
     other = {**TCP, "address": "192.0.2.11", "real_servers": TWO, **other}
     assert not shared({**TCP, "real_servers": TWO}, other)
+
+
+def test_the_tunnel_that_the_service_gives_is_part_of_the_check():
+    plain = {**TCP, "forwarding": "tunnel", "real_servers": TWO}
+    assert not shared(plain, {**plain, "address": "192.0.2.11", "tunnel": {"type": "gre"}})
+
+
+def test_every_port_is_another_than_none_at_all():
+    """Behind a mark, a real server that is reached directly may be given any port."""
+    direct = {"forwarding": "direct", "real_servers": [{"address": "198.51.100.21", "port": 8080}]}
+    every = {**TCP, "port": 0, "persistence_timeout": 5, **direct}
+    with pytest.raises(InvalidValue, match=r"^services\[1\]\.real_servers\[0\]\.port: 8080 is not the service's 0"):
+        options.parse_services([{"fwmark": 1, **direct}, every])
+
+
+def test_the_same_words_are_the_same_whether_or_not_they_are_one_object():
+    address = "198.51.100.21"
+    one = [{"address": address, "port": 81}, {"address": address, "port": 82}]
+    assert shared(
+        {**TCP, "real_servers": one}, {**TCP, "address": "192.0.2.11", "real_servers": json.loads(json.dumps(one))}
+    )
 
 
 def test_the_family_of_the_service_is_part_of_the_check():
